@@ -1,0 +1,41 @@
+#pragma once
+/// The run directory: used.ini, log.txt, metrics.csv, tables/, data/, checkpoints/STAGE/, models/, report.html.
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "rluf/parallel/communicator.hpp"
+
+namespace rluf {
+
+class RunDirectory {
+ public:
+  /// Makes the folders on rank 0. @collective @throws Error(kBadInput) if not writable
+  RunDirectory(const std::string& path, const Communicator& comm);
+  const std::string& path() const { return path_; }
+  std::string data(const std::string& name) const { return path_ + "/data/" + name; }
+  std::string model(const std::string& name) const { return path_ + "/models/" + name; }
+  std::string checkpoints(const std::string& stage) const { return path_ + "/checkpoints/" + stage; }
+  std::string table(const std::string& name) const { return path_ + "/tables/" + name + ".json"; }
+
+  /// Rank 0 writes the table; the others return at once. Not collective.
+  void write_table(const std::string& name, const nlohmann::json& table) const;
+  bool has_table(const std::string& name) const;
+  nlohmann::json read_table(const std::string& name) const;
+  /// Appends a row "time_seconds,stage,step,name,value" for each metric to metrics.csv (rank 0 only).
+  void append_metrics(const std::string& stage, std::int64_t step, const std::map<std::string, double>& metrics) const;
+  /// Removes the rows of `stage` after `step`, so that a resumed stage writes none twice (rank 0 only).
+  void cut_metrics(const std::string& stage, std::int64_t step) const;
+
+  /// A stage is done when its mark exists; the mark holds `identity` (what the result depends on).
+  void mark_done(const std::string& stage, const nlohmann::json& identity) const;
+  /// @collective same answer on all ranks @throws Error(kBadInput) if done with another identity
+  bool is_done(const std::string& stage, const nlohmann::json& identity) const;
+
+ private:
+  std::string path_;
+  Communicator comm_;
+};
+
+}  // namespace rluf

@@ -1,0 +1,94 @@
+#pragma once
+/// The Llama transformer: grouped-query attention, rotary positions with Llama 3 scaling, RMSNorm, SwiGLU, tied or
+/// untied embeddings, an LM head and optional scalar heads.
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "rluf/io/checkpoint.hpp"
+
+namespace rluf {
+
+/// Llama 3's stretching of the rotary frequencies. @source Llama 3.1 model card, config.json "rope_scaling"
+struct RopeScaling {
+  double factor = 8, low_freq_factor = 1, high_freq_factor = 4;
+  std::int64_t original_max_position_embeddings = 8192;
+};
+
+/// config.json of a Hugging Face folder.
+struct LlamaConfig {
+  std::int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_layers = 0;
+  std::int64_t num_heads = 0, num_kv_heads = 0, head_dim = 0, max_position_embeddings = 2048;
+  double rope_theta = 10000.0, rms_norm_eps = 1e-5;
+  std::optional<RopeScaling> rope_scaling;
+  bool tie_word_embeddings = true;
+  std::int64_t num_scores = 0;  ///< scalar heads; 0: a language model
+  std::vector<std::int32_t> eos_token_ids;
+  std::int32_t bos_token_id = -1;
+  std::string torch_dtype = "float32";
+
+  static LlamaConfig from_json(const nlohmann::json& config, const std::string& path);
+  nlohmann::json to_json() const;
+};
+
+/// Documents laid end to end without padding. @shape tokens [T] int64; offsets num_documents + 1 entries, 0 to T
+struct PackedBatch {
+  at::Tensor tokens;
+  std::vector<std::int64_t> offsets;
+  std::int64_t num_documents() const { return static_cast<std::int64_t>(offsets.size()) - 1; }
+  static PackedBatch from(const std::vector<std::vector<std::int32_t>>& documents, at::Device device);
+};
+
+/// Keys and values of the tokens seen so far, for generation. @shape each [num_sequences, num_kv_heads, capacity, head_dim]
+struct KvCache {
+  std::vector<at::Tensor> keys, values;  ///< one a layer
+};
+
+class Llama {
+ public:
+  /// Random weights (normal, std 0.02) that are a pure function of (seed, parameter name), in float32.
+  Llama(LlamaConfig config, std::uint64_t seed, at::Device device);
+  /// Reads config.json and safetensors. Missing score heads are made from `seed`; `num_scores` overrides the file's.
+  /// @throws Error(kBadInput) naming the first missing, superfluous or misshapen tensor
+  static Llama load(const std::string& folder, at::Device device, std::int64_t num_scores = 0, std::uint64_t seed = 0);
+  /// Writes config.json, model.safetensors, generation_config.json and a copy of the tokenizer (rank 0 calls it).
+  /// `dtype`: float32, float16, bfloat16. Names are Hugging Face's, so transformers opens the folder.
+  void save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype = "float32") const;
+
+  const LlamaConfig& config() const { return config_; }
+  at::Device device() const { return device_; }
+  /// (Hugging Face name, float32 tensor) in a fixed order; requires_grad where trainable.
+  const NamedTensors& parameters() const { return parameters_; }
+  const at::Tensor& parameter(const std::string& name) const;
+  /// Lets gradients flow to the last `layers` layers and the heads: -1 all, 0 heads only.
+  void set_trainable_layers(std::int64_t layers);
+  /// Matrix products in this type (kFloat or kBFloat16); weights and reductions stay float32.
+  void set_compute_type(at::ScalarType type) { compute_type_ = type; }
+  at::ScalarType compute_type() const { return compute_type_; }
+
+  /// Final normalised hidden states. @shape [T, hidden_size] of the compute type
+  at::Tensor hidden(const PackedBatch& batch) const;
+  /// log p(target | before) of chosen positions in float32; never holds more than a slice of the logits.
+  /// @shape hidden_rows [R, hidden_size], targets [R] int64 -> [R]
+  at::Tensor log_probs(const at::Tensor& hidden_rows, const at::Tensor& targets) const;
+  /// Logits in float32. @shape [R, hidden_size] -> [R, vocab_size]
+  at::Tensor logits(const at::Tensor& hidden_rows) const;
+  /// Scalar heads at the last token of each document. @shape [num_documents, num_scores] float32
+  at::Tensor scores(const at::Tensor& hidden, const PackedBatch& batch) const;
+
+  /// A copy whose weights do not change when this one is trained (reference policy).
+  Llama clone() const;
+
+ private:
+  friend class Generator;
+  LlamaConfig config_;
+  at::Device device_;
+  at::ScalarType compute_type_ = at::kFloat;
+  NamedTensors parameters_;
+  at::Tensor rope_cos_, rope_sin_;  ///< [max_position_embeddings, head_dim]
+  Llama(LlamaConfig config, at::Device device);
+};
+
+}  // namespace rluf

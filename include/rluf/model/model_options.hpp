@@ -1,0 +1,33 @@
+#pragma once
+#include <memory>
+#include <string>
+
+#include "rluf/config/option_table.hpp"
+#include "rluf/model/llama.hpp"
+#include "rluf/tokenizer/chat_template.hpp"
+
+namespace rluf {
+
+struct ModelOptions {
+  std::string base = "";               ///< HF folder that training starts from
+  std::string chat_template = "auto";
+  std::string compute = "f32";         ///< f32 or bf16
+  std::string save_dtype = "float32";
+  void describe(OptionTable& table);
+};
+
+/// A model folder's tokenizer and chat template, checked against the model's vocabulary.
+struct ModelText {
+  Tokenizer tokenizer;
+  ChatTemplate chat;
+};
+/// @throws Error(kBadInput) if the tokenizer has more ids than the model's vocabulary
+std::unique_ptr<ModelText> load_model_text(const std::string& folder, const ModelOptions& options);
+
+/// Prompt + response as token ids, with where the response starts.
+struct Document {
+  TokenIds tokens;
+  std::int64_t response_start = 0;
+};
+
+}  // namespace rluf

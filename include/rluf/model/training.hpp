@@ -1,0 +1,84 @@
+#pragma once
+/// The training loop that every stage shares: order, packing, accumulation over ranks, AdamW, schedule, checkpoints.
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "rluf/config/option_table.hpp"
+#include "rluf/io/run_directory.hpp"
+#include "rluf/model/llama.hpp"
+#include "rluf/parallel/communicator.hpp"
+
+namespace rluf {
+
+/// Options of one training stage; every stage has its own section with these members.
+struct TrainOptions {
+  double learning_rate = 1e-5, min_learning_rate_ratio = 0.1;
+  std::int64_t warmup_steps = 10;
+  double weight_decay = 0.0, beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, clip_norm = 1.0;
+  std::int64_t global_batch = 64;            ///< examples an optimizer step, all ranks together
+  std::int64_t micro_batch_tokens = 2048;    ///< tokens of one forward pass of one rank
+  double epochs = 1.0;
+  std::int64_t max_steps = 0;                ///< 0: as many as the epochs give
+  std::int64_t trainable_layers = -1;
+  std::int64_t checkpoint_every_steps = 100;
+  std::int64_t log_every_steps = 10;
+  void describe(OptionTable& table);  ///< adds to the current section
+};
+
+/// Warm-up then cosine to the minimum ratio. @unit step counts from 0
+double learning_rate_at(const TrainOptions& options, std::int64_t step, std::int64_t num_steps);
+
+/// AdamW on the trainable parameters, with decoupled weight decay (matrices only). State in float32.
+class AdamW {
+ public:
+  AdamW(const Llama& model, const TrainOptions& options);
+  /// Clips by the global norm, then steps. @return gradient norm before clipping
+  double step(double learning_rate);
+  void zero_grad();
+  /// Moments as named tensors (for checkpoints), and back.
+  NamedTensors state() const;
+  void load(const CheckpointState& state);
+  std::int64_t steps_taken() const { return steps_taken_; }
+
+ private:
+  TrainOptions options_;
+  NamedTensors parameters_;
+  std::vector<at::Tensor> first_, second_;
+  std::int64_t steps_taken_ = 0;
+};
+
+/// Loss of one micro-batch, as a SUM over its examples; `train` divides by global_batch.
+/// `metrics` are sums too and leave averaged over the step's examples.
+struct MicroLoss {
+  at::Tensor loss_sum;
+  std::map<std::string, double> metric_sums;
+};
+using LossFunction = std::function<MicroLoss(const Llama&, const std::vector<std::int64_t>& examples)>;
+
+struct TrainPlan {
+  std::string stage;                       ///< name of checkpoints, metrics and messages
+  std::vector<std::int64_t> num_tokens;    ///< of each example, equal on all ranks
+  std::uint64_t seed = 0;
+  nlohmann::json identity;                 ///< what a checkpoint must have been made with to continue from it
+  std::int64_t memory_warning_bytes = 0;
+};
+
+/// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `data`
+/// Data order, packing and step content do not depend on the number of ranks: micro-batch m goes to rank m mod size.
+/// @throws Error(kBadData) for a non-finite loss or gradient (step not applied), Error(kStopped) after a stop signal
+/// @return averages over the last logged steps
+std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options, const LossFunction& loss,
+                                    const Communicator& data, const RunDirectory& directory);
+
+/// One accumulation and optimizer step over given micro-batches (the policy round uses it alone). @collective
+/// `micro_batches`: example indices, the same list on all ranks; `divisor`: what loss sums are divided by.
+struct StepResult {
+  double loss = 0, grad_norm = 0;
+  std::map<std::string, double> metrics;
+};
+StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches, double divisor,
+                      double learning_rate, const LossFunction& loss, const Communicator& data);
+
+}  // namespace rluf

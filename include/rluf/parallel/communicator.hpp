@@ -1,0 +1,57 @@
+#pragma once
+/// A group of ranks. Host tensors travel by MPI, device tensors by NCCL, behind the same calls.
+/// Every member is collective over the group unless its comment says otherwise.
+#include <ATen/core/Tensor.h>
+#include <mpi.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace rluf {
+
+enum class Reduce { kSum, kMin, kMax };
+
+class Communicator {
+ public:
+  static Communicator world();  ///< duplicate of MPI_COMM_WORLD
+  static Communicator self();   ///< this rank alone
+  Communicator split(int color, int key) const;
+
+  int rank() const;  ///< not collective
+  int size() const;  ///< not collective
+  MPI_Comm mpi() const;  ///< not collective; for HDF5's parallel driver
+  void barrier() const;
+
+  double all_reduce(double value, Reduce op = Reduce::kSum) const;
+  std::int64_t all_reduce(std::int64_t value, Reduce op = Reduce::kSum) const;
+  void all_reduce(std::vector<double>& values, Reduce op = Reduce::kSum) const;
+  void all_reduce(std::vector<std::int64_t>& values, Reduce op = Reduce::kSum) const;
+  /// In place; float32, float64, bfloat16 (host: summed in float32), int64; CPU or CUDA, contiguous.
+  /// @throws std::logic_error for other types
+  void all_reduce(at::Tensor& tensor, Reduce op = Reduce::kSum) const;
+  void broadcast(at::Tensor& tensor, int root) const;
+  std::string broadcast(const std::string& text, int root) const;
+  /// Everyone's values in the order of ranks.
+  std::vector<double> all_gather(const std::vector<double>& mine) const;
+  std::vector<std::int64_t> all_gather(const std::vector<std::int64_t>& mine) const;
+  std::vector<std::string> all_gather(const std::string& mine) const;
+  /// Sum over the ranks before this one.
+  std::int64_t exclusive_scan(std::int64_t value) const;
+  /// Sends `to[r]` (bytes) to rank r, returns what each rank sent here.
+  std::vector<std::string> all_to_all(const std::vector<std::string>& to) const;
+
+ private:
+  struct Impl;
+  explicit Communicator(std::shared_ptr<Impl> impl);
+  std::shared_ptr<Impl> impl_;
+};
+
+/// Runs `action` on every rank; if it throws on any, every rank throws: the thrower its own error, the others an Error
+/// of the same exit code that repeats the message of the lowest failing rank. Wrap every phase that can fail on one rank.
+/// `action` must not call collectives after a point where it can throw on one rank alone.
+void guarded(const Communicator& comm, const std::function<void()>& action);
+
+}  // namespace rluf

@@ -1,0 +1,156 @@
+#include "rluf/core/log.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <iostream>
+#include <mutex>
+
+#include "rluf/core/error.hpp"
+
+namespace rluf {
+namespace {
+
+struct LogState {
+  std::mutex mutex;
+  int rank = 0, num_ranks = 1;
+  std::ofstream file;
+  ProgressMark mark;
+  double mark_seconds = now_seconds();
+  bool terminal_line_open = false;
+};
+
+LogState& state() {
+  static LogState log_state;
+  return log_state;
+}
+
+std::string time_of_day() {
+  char text[32];
+  const std::time_t now = std::time(nullptr);
+  std::tm local{};
+  localtime_r(&now, &local);
+  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M:%S", &local);
+  return text;
+}
+
+/// Prints a whole line at once, so that lines of several ranks do not mix.
+void print_line(const std::string& line) {
+  LogState& log = state();
+  if (log.terminal_line_open) {
+    std::cerr << '\n';
+    log.terminal_line_open = false;
+  }
+  std::cerr << line + '\n' << std::flush;
+  if (log.file.is_open()) log.file << time_of_day() << ' ' << line << '\n' << std::flush;
+}
+
+std::string who() {
+  const LogState& log = state();
+  return log.num_ranks > 1 ? concat("rank ", log.rank, ": ") : "";
+}
+
+}  // namespace
+
+void set_log_rank(int rank, int num_ranks) {
+  state().rank = rank;
+  state().num_ranks = num_ranks;
+}
+
+void set_log_file(const std::string& path) {
+  LogState& log = state();
+  std::lock_guard lock(log.mutex);
+  log.file.close();
+  if (path.empty() || log.rank != 0) return;
+  log.file.open(path, std::ios::app);
+  if (!log.file) fail_input(concat("cannot write the log ", path), "the run would leave no trace", "check the directory's rights and space");
+}
+
+void log_info(const std::string& text) {
+  std::lock_guard lock(state().mutex);
+  if (state().rank == 0) print_line(text);
+}
+
+void log_warning(const std::string& text) {
+  std::lock_guard lock(state().mutex);
+  print_line(concat("warning: ", state().rank == 0 ? "" : who(), text));
+}
+
+void log_error(const std::string& text) {
+  std::lock_guard lock(state().mutex);
+  const ProgressMark& mark = state().mark;
+  std::string place = who();
+  if (!mark.stage.empty()) place += concat("stage ", mark.stage, mark.step >= 0 ? concat(" step ", mark.step) : "", ": ");
+  print_line(concat("error: ", place, text));
+}
+
+void set_progress_mark(const std::string& stage, long step) {
+  std::lock_guard lock(state().mutex);
+  state().mark.stage = stage;
+  state().mark.step = step;
+  state().mark_seconds = now_seconds();
+}
+
+ProgressMark progress_mark() {
+  std::lock_guard lock(state().mutex);
+  ProgressMark mark = state().mark;
+  mark.age_seconds = now_seconds() - state().mark_seconds;
+  return mark;
+}
+
+Progress::Progress(std::string stage, std::string unit, long total, long first)
+    : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), first_(first), done_(first), start_seconds_(now_seconds()) {
+  last_print_seconds_ = start_seconds_;
+  set_progress_mark(stage_, first);
+}
+
+Progress::~Progress() {
+  std::lock_guard lock(state().mutex);
+  if (open_line_ && state().terminal_line_open) {
+    std::cerr << '\n';
+    state().terminal_line_open = false;
+  }
+}
+
+void Progress::update(long done, const std::string& text) {
+  done_ = done;
+  set_progress_mark(stage_, done);
+  LogState& log = state();
+  std::lock_guard lock(log.mutex);
+  if (log.rank != 0) return;
+  static const bool on_terminal = isatty(STDERR_FILENO) == 1;
+  const double now = now_seconds(), elapsed = now - start_seconds_;
+  const bool last = done >= total_;
+  if (!last && now - last_print_seconds_ < (on_terminal ? 0.2 : 30.0)) return;
+  last_print_seconds_ = now;
+  const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
+  char figures[96];
+  std::snprintf(figures, sizeof figures, "%ld/%ld %s, %.3g %s/s, %.0f s left", done, total_, unit_.c_str(), rate, unit_.c_str(),
+                rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);
+  const std::string line = concat(stage_, ": ", figures, text.empty() ? "" : ", ", text);
+  if (on_terminal && !last) {
+    std::cerr << "\r\033[K" << line << std::flush;
+    log.terminal_line_open = open_line_ = true;
+  } else {
+    if (log.terminal_line_open) std::cerr << "\r\033[K";
+    log.terminal_line_open = false;
+    print_line(line);
+  }
+}
+
+double now_seconds() {
+  using clock = std::chrono::steady_clock;
+  return std::chrono::duration<double>(clock::now().time_since_epoch()).count();
+}
+
+long peak_memory_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024L;
+}
+
+}  // namespace rluf
