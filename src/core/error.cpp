@@ -11,7 +11,8 @@ void fail_data(const std::string& problem, const std::string& why, const std::st
 }
 
 void fail_logic(const char* condition, const char* file, int line) {
-  throw std::logic_error(concat("check failed: ", condition, " at ", file, ":", line, " (a defect in rluf): please report it"));
+  throw std::logic_error(
+      concat("check failed: ", condition, " at ", file, ":", line, " (a defect in rluf): please report it"));
 }
 
 }  // namespace rluf

@@ -67,7 +67,9 @@ void set_log_file(const std::string& path) {
   log.file.close();
   if (path.empty() || log.rank != 0) return;
   log.file.open(path, std::ios::app);
-  if (!log.file) fail_input(concat("cannot write the log ", path), "the run would leave no trace", "check the directory's rights and space");
+  if (!log.file)
+    fail_input(concat("cannot write the log ", path), "the run would leave no trace",
+               "check the directory's rights and space");
 }
 
 void log_info(const std::string& text) {
@@ -84,7 +86,8 @@ void log_error(const std::string& text) {
   std::lock_guard lock(state().mutex);
   const ProgressMark& mark = state().mark;
   std::string place = who();
-  if (!mark.stage.empty()) place += concat("stage ", mark.stage, mark.step >= 0 ? concat(" step ", mark.step) : "", ": ");
+  if (!mark.stage.empty())
+    place += concat("stage ", mark.stage, mark.step >= 0 ? concat(" step ", mark.step) : "", ": ");
   print_line(concat("error: ", place, text));
 }
 
@@ -103,7 +106,12 @@ ProgressMark progress_mark() {
 }
 
 Progress::Progress(std::string stage, std::string unit, long total, long first)
-    : stage_(std::move(stage)), unit_(std::move(unit)), total_(total), first_(first), done_(first), start_seconds_(now_seconds()) {
+    : stage_(std::move(stage)),
+      unit_(std::move(unit)),
+      total_(total),
+      first_(first),
+      done_(first),
+      start_seconds_(now_seconds()) {
   last_print_seconds_ = start_seconds_;
   set_progress_mark(stage_, first);
 }
@@ -129,8 +137,8 @@ void Progress::update(long done, const std::string& text) {
   last_print_seconds_ = now;
   const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
   char figures[96];
-  std::snprintf(figures, sizeof figures, "%ld/%ld %s, %.3g %s/s, %.0f s left", done, total_, unit_.c_str(), rate, unit_.c_str(),
-                rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);
+  std::snprintf(figures, sizeof figures, "%ld/%ld %s, %.3g %s/s, %.0f s left", done, total_, unit_.c_str(), rate,
+                unit_.c_str(), rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);
   const std::string line = concat(stage_, ": ", figures, text.empty() ? "" : ", ", text);
   if (on_terminal && !last) {
     std::cerr << "\r\033[K" << line << std::flush;

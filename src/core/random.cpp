@@ -23,9 +23,12 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter, std::a
 RandomStream::RandomStream(std::uint64_t seed, Purpose purpose, std::uint64_t step, std::uint64_t example) {
   // The key mixes all coordinates through the cipher itself; the counter then only counts blocks.
   const std::array<std::uint32_t, 2> seed_key{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32)};
-  const auto mixed_step = philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32), static_cast<std::uint32_t>(purpose), 0u}, seed_key);
-  const auto mixed = philox({static_cast<std::uint32_t>(example), static_cast<std::uint32_t>(example >> 32), mixed_step[2], mixed_step[3]},
-                            {mixed_step[0], mixed_step[1]});
+  const auto mixed_step = philox({static_cast<std::uint32_t>(step), static_cast<std::uint32_t>(step >> 32),
+                                  static_cast<std::uint32_t>(purpose), 0u},
+                                 seed_key);
+  const auto mixed = philox(
+      {static_cast<std::uint32_t>(example), static_cast<std::uint32_t>(example >> 32), mixed_step[2], mixed_step[3]},
+      {mixed_step[0], mixed_step[1]});
   key_ = {mixed[0], mixed[1]};
   counter_ = {0u, 0u, mixed[2], mixed[3]};
 }

@@ -39,7 +39,6 @@ class Error : public std::runtime_error {
 
 /// Checks what only a defect in rluf can break. @throws std::logic_error naming the place
 [[noreturn]] void fail_logic(const char* condition, const char* file, int line);
-#define RLUF_ASSERT(condition) \
-  ((condition) ? static_cast<void>(0) : ::rluf::fail_logic(#condition, __FILE__, __LINE__))
+#define RLUF_ASSERT(condition) ((condition) ? static_cast<void>(0) : ::rluf::fail_logic(#condition, __FILE__, __LINE__))
 
 }  // namespace rluf

@@ -12,7 +12,7 @@ enum class Purpose : std::uint32_t {
   kShuffle = 1,
   kSampling = 2,
   kInitialWeights = 3,
-  kSelection = 4,   ///< which negatives to keep
+  kSelection = 4,  ///< which negatives to keep
   kBootstrap = 5,
   kSimulation = 6,
   kDropout = 7,

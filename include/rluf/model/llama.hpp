@@ -33,6 +33,12 @@ struct LlamaConfig {
   nlohmann::json to_json() const;
 };
 
+/// (Hugging Face name, shape) of every parameter, in the order in which the forward pass uses them.
+std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const LlamaConfig& config);
+
+/// Normal with standard deviation 0.02, float32 on the CPU: a pure function of (seed, name).
+at::Tensor initial_weight(const std::vector<std::int64_t>& shape, const std::string& name, std::uint64_t seed);
+
 /// Documents laid end to end without padding. @shape tokens [T] int64; offsets num_documents + 1 entries, 0 to T
 struct PackedBatch {
   at::Tensor tokens;
@@ -41,7 +47,8 @@ struct PackedBatch {
   static PackedBatch from(const std::vector<std::vector<std::int32_t>>& documents, at::Device device);
 };
 
-/// Keys and values of the tokens seen so far, for generation. @shape each [num_sequences, num_kv_heads, capacity, head_dim]
+/// Keys and values of the tokens seen so far, for generation. @shape each [num_sequences, num_kv_heads, capacity,
+/// head_dim]
 struct KvCache {
   std::vector<at::Tensor> keys, values;  ///< one a layer
 };

@@ -9,17 +9,22 @@
 namespace rluf {
 
 /// First scalar head of each document. @shape out [num_documents] on every rank. @collective over data
-std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents, std::int64_t micro_batch_tokens,
-                                    const Communicator& data, const std::string& stage);
+std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents,
+                                    std::int64_t micro_batch_tokens, const Communicator& data,
+                                    const std::string& stage);
 /// Sum over the response tokens of log p. @shape out [num_documents] on every rank. @collective over data
-std::vector<double> response_log_probs(const Llama& model, const std::vector<Document>& documents, std::int64_t micro_batch_tokens,
-                                       const Communicator& data, const std::string& stage);
+std::vector<double> response_log_probs(const Llama& model, const std::vector<Document>& documents,
+                                       std::int64_t micro_batch_tokens, const Communicator& data,
+                                       const std::string& stage);
 
 /// Rows (within the packed batch) whose hidden state predicts a response token, and those tokens.
 struct ResponseRows {
-  at::Tensor rows, targets;             ///< [R] int64
-  std::vector<std::int64_t> offsets;    ///< rows of document d: [offsets[d], offsets[d + 1])
+  at::Tensor rows, targets;           ///< [R] int64
+  std::vector<std::int64_t> offsets;  ///< rows of document d: [offsets[d], offsets[d + 1])
 };
 ResponseRows response_rows(const std::vector<Document>& documents, at::Device device);
+/// log p of every response token, differentiable; divided among the documents by response.offsets. @shape [R]
+at::Tensor response_token_log_probs(const Llama& model, const std::vector<Document>& documents,
+                                    const ResponseRows& response);
 
 }  // namespace rluf

@@ -17,10 +17,10 @@ struct TrainOptions {
   double learning_rate = 1e-5, min_learning_rate_ratio = 0.1;
   std::int64_t warmup_steps = 10;
   double weight_decay = 0.0, beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, clip_norm = 1.0;
-  std::int64_t global_batch = 64;            ///< examples an optimizer step, all ranks together
-  std::int64_t micro_batch_tokens = 2048;    ///< tokens of one forward pass of one rank
+  std::int64_t global_batch = 64;          ///< examples an optimizer step, all ranks together
+  std::int64_t micro_batch_tokens = 2048;  ///< tokens of one forward pass of one rank
   double epochs = 1.0;
-  std::int64_t max_steps = 0;                ///< 0: as many as the epochs give
+  std::int64_t max_steps = 0;  ///< 0: as many as the epochs give
   std::int64_t trainable_layers = -1;
   std::int64_t checkpoint_every_steps = 100;
   std::int64_t log_every_steps = 10;
@@ -58,19 +58,24 @@ struct MicroLoss {
 using LossFunction = std::function<MicroLoss(const Llama&, const std::vector<std::int64_t>& examples)>;
 
 struct TrainPlan {
-  std::string stage;                       ///< name of checkpoints, metrics and messages
-  std::vector<std::int64_t> num_tokens;    ///< of each example, equal on all ranks
+  std::string stage;                     ///< name of checkpoints, metrics and messages
+  std::vector<std::int64_t> num_tokens;  ///< of each example, equal on all ranks
   std::uint64_t seed = 0;
-  nlohmann::json identity;                 ///< what a checkpoint must have been made with to continue from it
-  std::int64_t memory_warning_bytes = 0;
+  nlohmann::json identity;  ///< what a checkpoint must have been made with to continue from it
 };
 
 /// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `data`
 /// Data order, packing and step content do not depend on the number of ranks: micro-batch m goes to rank m mod size.
 /// @throws Error(kBadData) for a non-finite loss or gradient (step not applied), Error(kStopped) after a stop signal
 /// @return averages over the last logged steps
-std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options, const LossFunction& loss,
-                                    const Communicator& data, const RunDirectory& directory);
+std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options,
+                                    const LossFunction& loss, const Communicator& data, const RunDirectory& directory);
+
+/// Memory of one rank while training: weights, gradients, moments, activations of a micro-batch. @unit bytes
+std::int64_t training_memory_bytes(const Llama& model, const TrainOptions& options);
+
+/// Copies "weights/NAME" of a checkpoint into the trainable parameters. @throws Error(kBadData) if one is missing
+void load_weights(Llama& model, const CheckpointState& state);
 
 /// One accumulation and optimizer step over given micro-batches (the policy round uses it alone). @collective
 /// `micro_batches`: example indices, the same list on all ranks; `divisor`: what loss sums are divided by.
@@ -78,7 +83,7 @@ struct StepResult {
   double loss = 0, grad_norm = 0;
   std::map<std::string, double> metrics;
 };
-StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches, double divisor,
-                      double learning_rate, const LossFunction& loss, const Communicator& data);
+StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
+                      double divisor, double learning_rate, const LossFunction& loss, const Communicator& data);
 
 }  // namespace rluf

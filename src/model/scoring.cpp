@@ -1,0 +1,99 @@
+#include "rluf/model/scoring.hpp"
+
+#include <torch/torch.h>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/kernels/packing.hpp"
+#include "rluf/parallel/stop_signal.hpp"
+
+namespace rluf {
+namespace {
+
+/// Deals fixed micro-batches to the ranks and adds the results up: each document is scored by exactly one rank.
+/// `score(first, last, out)` fills the values of documents [first, last).
+std::vector<double> over_ranks(const std::vector<std::int64_t>& lengths, std::int64_t micro_batch_tokens,
+                               const Communicator& data, const std::string& stage,
+                               const std::function<void(std::int64_t, std::int64_t, std::vector<double>&)>& score) {
+  torch::NoGradGuard no_grad;
+  std::vector<double> values(lengths.size(), 0.0);
+  const auto micro_batches = pack_ranges(lengths, micro_batch_tokens);
+  const std::size_t size = static_cast<std::size_t>(data.size());
+  const std::size_t rounds = (micro_batches.size() + size - 1) / size;
+  Progress progress(stage, "micro-batches", static_cast<long>(rounds));
+  for (std::size_t round = 0; round < rounds; ++round) {
+    guarded(data, [&] {
+      const std::size_t mine = round * size + static_cast<std::size_t>(data.rank());
+      if (mine < micro_batches.size()) score(micro_batches[mine].first, micro_batches[mine].last, values);
+    });
+    progress.update(static_cast<long>(round) + 1);
+    if (stop_requested(data))
+      throw Error(ExitCode::kStopped, concat("stopped by a signal while scoring in stage ", stage,
+                                             " (finished stages are kept): run the same command again to continue"));
+  }
+  data.all_reduce(values);
+  return values;
+}
+
+}  // namespace
+
+std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents,
+                                    std::int64_t micro_batch_tokens, const Communicator& data,
+                                    const std::string& stage) {
+  std::vector<std::int64_t> lengths;
+  for (const TokenIds& document : documents) lengths.push_back(static_cast<std::int64_t>(document.size()));
+  return over_ranks(
+      lengths, micro_batch_tokens, data, stage, [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+        const auto batch = PackedBatch::from({documents.begin() + first, documents.begin() + last}, model.device());
+        const at::Tensor scores =
+            model.scores(model.hidden(batch), batch).select(1, 0).to(torch::kCPU, torch::kFloat64);
+        for (std::int64_t i = first; i < last; ++i) out[static_cast<std::size_t>(i)] = scores[i - first].item<double>();
+      });
+}
+
+ResponseRows response_rows(const std::vector<Document>& documents, at::Device device) {
+  std::vector<std::int64_t> rows, targets;
+  ResponseRows result;
+  result.offsets.push_back(0);
+  std::int64_t first = 0;
+  for (const Document& document : documents) {
+    RLUF_ASSERT(document.response_start > 0);
+    for (std::size_t i = static_cast<std::size_t>(document.response_start); i < document.tokens.size(); ++i) {
+      rows.push_back(first + static_cast<std::int64_t>(i) - 1);  // the state before a token predicts it
+      targets.push_back(document.tokens[i]);
+    }
+    first += static_cast<std::int64_t>(document.tokens.size());
+    result.offsets.push_back(static_cast<std::int64_t>(rows.size()));
+  }
+  result.rows = torch::tensor(rows, torch::kInt64).to(device);
+  result.targets = torch::tensor(targets, torch::kInt64).to(device);
+  return result;
+}
+
+at::Tensor response_token_log_probs(const Llama& model, const std::vector<Document>& documents,
+                                    const ResponseRows& response) {
+  std::vector<TokenIds> tokens;
+  for (const Document& document : documents) tokens.push_back(document.tokens);
+  const at::Tensor hidden = model.hidden(PackedBatch::from(tokens, model.device()));
+  return model.log_probs(hidden.index_select(0, response.rows), response.targets);
+}
+
+std::vector<double> response_log_probs(const Llama& model, const std::vector<Document>& documents,
+                                       std::int64_t micro_batch_tokens, const Communicator& data,
+                                       const std::string& stage) {
+  std::vector<std::int64_t> lengths;
+  for (const Document& document : documents) lengths.push_back(static_cast<std::int64_t>(document.tokens.size()));
+  return over_ranks(
+      lengths, micro_batch_tokens, data, stage, [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+        const std::vector<Document> mine(documents.begin() + first, documents.begin() + last);
+        const ResponseRows response = response_rows(mine, model.device());
+        const at::Tensor sums =
+            response_token_log_probs(model, mine, response).to(torch::kCPU, torch::kFloat64).cumsum(0);
+        const auto before = [&](std::int64_t row) { return row == 0 ? 0.0 : sums[row - 1].item<double>(); };
+        for (std::int64_t i = first; i < last; ++i)
+          out[static_cast<std::size_t>(i)] = before(response.offsets[static_cast<std::size_t>(i - first) + 1]) -
+                                             before(response.offsets[static_cast<std::size_t>(i - first)]);
+      });
+}
+
+}  // namespace rluf
