@@ -1,6 +1,6 @@
 # Finds every third-party library once. On a workstation jobs/setup.sh puts LibTorch and Kokkos under .deps/;
 # on a cluster modules or Spack provide all of them through CMAKE_PREFIX_PATH. Nothing is downloaded here.
-find_package(MPI REQUIRED COMPONENTS CXX)
+find_package(MPI REQUIRED COMPONENTS C CXX)
 set(HDF5_PREFER_PARALLEL TRUE)
 find_package(HDF5 REQUIRED COMPONENTS C)
 if(NOT HDF5_IS_PARALLEL)
@@ -33,6 +33,7 @@ target_link_options(rluf_torch INTERFACE -Wl,--allow-shlib-undefined)
 add_library(rluf_options INTERFACE)
 target_compile_options(rluf_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wpedantic -Werror -Wno-missing-field-initializers>)
+target_compile_definitions(rluf_options INTERFACE OMPI_SKIP_MPICXX=1) # the C interface only
 target_include_directories(rluf_options INTERFACE ${PROJECT_SOURCE_DIR}/include)
 if(RLUF_SANITIZE)
   target_compile_options(rluf_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=address,undefined -fno-omit-frame-pointer>)

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "rluf/core/error.hpp"
+
 namespace rluf {
 
 enum class Reduce { kSum, kMin, kMax };
@@ -20,8 +22,8 @@ class Communicator {
   static Communicator self();   ///< this rank alone
   Communicator split(int color, int key) const;
 
-  int rank() const;  ///< not collective
-  int size() const;  ///< not collective
+  int rank() const;      ///< not collective
+  int size() const;      ///< not collective
   MPI_Comm mpi() const;  ///< not collective; for HDF5's parallel driver
   void barrier() const;
 
@@ -49,9 +51,22 @@ class Communicator {
   std::shared_ptr<Impl> impl_;
 };
 
-/// Runs `action` on every rank; if it throws on any, every rank throws: the thrower its own error, the others an Error
-/// of the same exit code that repeats the message of the lowest failing rank. Wrap every phase that can fail on one rank.
-/// `action` must not call collectives after a point where it can throw on one rank alone.
+/// An error that every rank of a group knows of: only the rank where it arose (the lowest, if several) speaks of it.
+class SharedError : public Error {
+ public:
+  SharedError(ExitCode code, const std::string& message, int origin, bool is_origin)
+      : Error(code, message), origin_(origin), is_origin_(is_origin) {}
+  int origin() const { return origin_; }  ///< rank in the group
+  bool is_origin() const { return is_origin_; }
+
+ private:
+  int origin_;
+  bool is_origin_;
+};
+
+/// Runs `action` on every rank; if it throws on any, every rank throws a SharedError with the message and exit code of
+/// the lowest failing rank. Wrap every phase that can fail on one rank.
+/// `action` must not call collectives after a point where it can throw on one rank alone. @collective
 void guarded(const Communicator& comm, const std::function<void()>& action);
 
 }  // namespace rluf

@@ -1,4 +1,6 @@
 #pragma once
+#include <memory>
+
 namespace rluf {
 
 /// A thread that turns a hang into a message: without a progress mark (core/log.hpp) for `limit_seconds` it names rank,
@@ -12,7 +14,7 @@ class Watchdog {
 
  private:
   struct Impl;
-  Impl* impl_;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace rluf
