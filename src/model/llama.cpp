@@ -131,16 +131,25 @@ void Llama::set_trainable_layers(std::int64_t layers) {
 }
 
 at::Tensor Llama::hidden(const PackedBatch& batch) const {
-  const std::int64_t T = batch.offsets.back(), H = config_.num_heads, G = config_.num_kv_heads, K = config_.head_dim;
-  for (std::size_t d = 1; d < batch.offsets.size(); ++d) {
-    const std::int64_t length = batch.offsets[d] - batch.offsets[d - 1];
-    if (length > config_.max_position_embeddings)
-      fail_data(concat("a document has ", length, " tokens"),
-                concat("the model knows ", config_.max_position_embeddings, " positions"), "lower data.max_tokens");
-  }
+  const std::int64_t T = batch.offsets.back();
+  for (std::size_t d = 1; d < batch.offsets.size(); ++d) check_length(batch.offsets[d] - batch.offsets[d - 1]);
   at::Tensor positions_T = torch::empty({T}, torch::kInt64);
   document_positions(batch.offsets, {positions_T.data_ptr<std::int64_t>(), static_cast<std::size_t>(T)});
-  positions_T = positions_T.to(device_);
+  return transform(batch.tokens, positions_T.to(device_),
+                   [&](std::int64_t, const at::Tensor& q_THK, const at::Tensor& k_TGK, const at::Tensor& v_TGK) {
+                     return packed_attention(q_THK, k_TGK, v_TGK, batch.offsets);
+                   });
+}
+
+void Llama::check_length(std::int64_t num_tokens) const {
+  if (num_tokens > config_.max_position_embeddings)
+    fail_data(concat("a document has ", num_tokens, " tokens"),
+              concat("the model knows ", config_.max_position_embeddings, " positions"),
+              "lower data.max_tokens or the number of new tokens");
+}
+
+at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positions_T, const Attend& attend) const {
+  const std::int64_t T = tokens_T.size(0), H = config_.num_heads, G = config_.num_kv_heads, K = config_.head_dim;
   const at::Tensor cos_T1K = rope_cos_.index_select(0, positions_T).unsqueeze(1).to(compute_type_);
   const at::Tensor sin_T1K = rope_sin_.index_select(0, positions_T).unsqueeze(1).to(compute_type_);
 
@@ -153,13 +162,13 @@ at::Tensor Llama::hidden(const PackedBatch& batch) const {
     return at::rms_norm(x, {config_.hidden_size}, weight, config_.rms_norm_eps).to(compute_type_);
   };
 
-  at::Tensor x_TD = at::embedding(take(), batch.tokens);  // the residual stream stays float32
+  at::Tensor x_TD = at::embedding(take(), tokens_T).to(torch::kFloat32);  // the residual stream stays float32
   for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
     at::Tensor normed_TD = norm(x_TD, take());
     at::Tensor q_THK = apply_rope(linear(normed_TD, take()).view({T, H, K}), cos_T1K, sin_T1K);
     at::Tensor k_TGK = apply_rope(linear(normed_TD, take()).view({T, G, K}), cos_T1K, sin_T1K);
     at::Tensor v_TGK = linear(normed_TD, take()).view({T, G, K});
-    at::Tensor attended_TD = packed_attention(q_THK, k_TGK, v_TGK, batch.offsets).reshape({T, H * K});
+    at::Tensor attended_TD = attend(layer, q_THK, k_TGK, v_TGK).reshape({T, H * K});
     x_TD = x_TD + linear(attended_TD, take());
     normed_TD = norm(x_TD, take());
     const at::Tensor gate_TF = linear(normed_TD, take());
@@ -200,6 +209,15 @@ Llama Llama::clone() const {
   copy.compute_type_ = compute_type_;
   for (const auto& [name, tensor] : parameters_) copy.parameters_.emplace_back(name, tensor.detach().clone());
   return copy;
+}
+
+Llama Llama::for_inference() const {
+  Llama view(config_, device_);
+  view.compute_type_ = compute_type_;
+  for (const auto& [name, tensor] : parameters_)
+    view.parameters_.emplace_back(
+        name, tensor.dim() > 1 && name != "score.weight" ? tensor.detach().to(compute_type_) : tensor.detach());
+  return view;
 }
 
 }  // namespace rluf

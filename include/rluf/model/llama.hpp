@@ -3,6 +3,7 @@
 /// untied embeddings, an LM head and optional scalar heads.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -47,12 +48,6 @@ struct PackedBatch {
   static PackedBatch from(const std::vector<std::vector<std::int32_t>>& documents, at::Device device);
 };
 
-/// Keys and values of the tokens seen so far, for generation. @shape each [num_sequences, num_kv_heads, capacity,
-/// head_dim]
-struct KvCache {
-  std::vector<at::Tensor> keys, values;  ///< one a layer
-};
-
 class Llama {
  public:
   /// Random weights (normal, std 0.02) that are a pure function of (seed, parameter name), in float32.
@@ -75,6 +70,13 @@ class Llama {
   void set_compute_type(at::ScalarType type) { compute_type_ = type; }
   at::ScalarType compute_type() const { return compute_type_; }
 
+  /// How a layer's queries meet keys and values: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H, K].
+  using Attend = std::function<at::Tensor(std::int64_t, const at::Tensor&, const at::Tensor&, const at::Tensor&)>;
+  /// The transformer with the given attention: packed documents in training, a cache in generation.
+  /// @shape tokens, positions [T] int64 -> [T, hidden_size] final normalised states of the compute type
+  at::Tensor transform(const at::Tensor& tokens, const at::Tensor& positions, const Attend& attend) const;
+  /// @throws Error(kBadData) if the model has fewer positions
+  void check_length(std::int64_t num_tokens) const;
   /// Final normalised hidden states. @shape [T, hidden_size] of the compute type
   at::Tensor hidden(const PackedBatch& batch) const;
   /// log p(target | before) of chosen positions in float32; never holds more than a slice of the logits.
@@ -87,9 +89,11 @@ class Llama {
 
   /// A copy whose weights do not change when this one is trained (reference policy).
   Llama clone() const;
+  /// The same weights without gradients, matrices in the compute type: no cast in every forward pass. Shares memory
+  /// where the type is the same, so it is good until the next optimizer step.
+  Llama for_inference() const;
 
  private:
-  friend class Generator;
   LlamaConfig config_;
   at::Device device_;
   at::ScalarType compute_type_ = at::kFloat;
