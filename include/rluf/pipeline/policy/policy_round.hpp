@@ -1,0 +1,64 @@
+#pragma once
+/// One CRRAFT round: draw N responses a prompt, score, judge, choose, one weighted step.
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/policy/policy.hpp"
+
+namespace rluf {
+
+/// A response as the reward models and judges see it.
+struct PromptedResponse {
+  const Prompt* prompt = nullptr;
+  std::string text;
+};
+
+/// An objective: how responses are scored, and how much it counts.
+struct Objective {
+  std::string name;  ///< helpfulness, safety, love
+  double weight = 0;
+  /// Raw scores (logits). @collective, equal on all ranks
+  std::function<std::vector<double>(const std::vector<PromptedResponse>&)> score;
+  std::function<double(double)> probability;  ///< of a raw score by the model's own calibration
+};
+
+/// a_bar of one prompt, with its raw score for each objective.
+struct BaselineResponse {
+  Sample sample;
+  std::string text;
+  std::vector<double> scores;  ///< [num_objectives]
+};
+
+/// What does not change from round to round.
+struct RoundSetting {
+  const PolicyOptions& options;
+  const Llama& reference;
+  const std::vector<Objective>& objectives;
+  const Judges& judges;
+  std::vector<std::string> closing_phrases;            ///< normalised
+  std::function<std::string(const TokenIds&)> decode;  ///< text of response tokens, special tokens left out
+  std::vector<std::int32_t> stop_ids;
+  std::uint64_t seed = 0;
+  const Communicator& data;
+};
+
+/// Weights of the objectives as they enter R, in their order (normalised if asked for).
+std::vector<double> objective_weights(const std::vector<Objective>& objectives, bool normalize);
+
+/// Metrics of a round; the names are the same in every round of a run.
+using RoundMetrics = std::map<std::string, double>;
+
+/// Runs round `round` (from 0) and steps the policy in place. A round in which every prompt is skipped takes no step.
+/// The choices and the loss do not depend on the number of ranks.
+/// `prompts` and `baselines` belong to each other. @collective over setting.data
+RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
+                          const std::vector<const Prompt*>& prompts,
+                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round);
+
+/// Loss of chosen documents: the sum of coefficients[i] * log pi(documents[i]), for train_step.
+LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients);
+
+}  // namespace rluf

@@ -1,0 +1,313 @@
+#include "rluf/pipeline/policy/policy_round.hpp"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/kernels/packing.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/policy/text_measures.hpp"
+
+namespace rluf {
+namespace {
+
+/// All responses of a round, prompt by prompt: candidate k of prompt i is at i * num_samples + k.
+struct Rollout {
+  std::vector<Sample> samples;
+  std::vector<Document> documents;
+  std::vector<PromptedResponse> responses;
+  std::vector<double> log_ratios;
+};
+
+Document join(const TokenIds& prompt, const TokenIds& response) {
+  Document document{prompt, static_cast<std::int64_t>(prompt.size())};
+  document.tokens.insert(document.tokens.end(), response.begin(), response.end());
+  return document;
+}
+
+Rollout draw(const Llama& policy, const RoundSetting& setting, const std::vector<const Prompt*>& prompts,
+             std::int64_t round) {
+  GenerationOptions generation;
+  generation.max_new_tokens = setting.options.max_new_tokens;
+  generation.num_samples = setting.options.num_samples;
+  generation.sampling = setting.options.sampling;
+  generation.stop_ids = setting.stop_ids;
+  generation.seed = setting.seed;
+  generation.round = static_cast<std::uint64_t>(round) + 1;  // 0 drew the baseline responses
+  generation.prompts_per_batch = setting.options.prompts_per_batch;
+  std::vector<TokenIds> tokens;
+  std::vector<std::int64_t> ids;
+  for (const Prompt* prompt : prompts) {
+    tokens.push_back(prompt->tokens);
+    ids.push_back(prompt->id);
+  }
+  Rollout rollout;
+  auto drawn = generate_over_ranks(policy, tokens, ids, generation, setting.data);
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    for (Sample& sample : drawn[i]) {
+      rollout.documents.push_back(join(prompts[i]->tokens, sample.tokens));
+      rollout.responses.push_back({prompts[i], setting.decode(sample.tokens)});
+      rollout.samples.push_back(std::move(sample));
+    }
+  }
+  return rollout;
+}
+
+double sum_log_probs(const Sample& sample) {
+  double sum = 0;
+  for (const float value : sample.log_probs) sum += value;
+  return sum;
+}
+
+/// log pi_t - log pi_ref of every candidate; pi_t is the policy that drew it.
+std::vector<double> log_ratios(const Rollout& rollout, const RoundSetting& setting) {
+  const auto reference = response_log_probs(setting.reference, rollout.documents,
+                                            setting.options.train.micro_batch_tokens, setting.data, "policy KL");
+  std::vector<double> ratios;
+  for (std::size_t i = 0; i < reference.size(); ++i) {
+    ratios.push_back(sum_log_probs(rollout.samples[i]) - reference[i]);
+    if (!std::isfinite(ratios.back()))
+      fail_data(
+          concat("the log-ratio of a response to prompt ", rollout.responses[i].prompt->id, " is ", ratios.back()),
+          "the KL cap cannot be applied", "lower policy.learning_rate, and check the models");
+  }
+  return ratios;
+}
+
+void check_scores(const std::vector<double>& scores, const std::string& objective) {
+  for (const double score : scores)
+    if (!std::isfinite(score))
+      fail_data(concat("the ", objective, " model gave the score ", score), "responses cannot be ranked by it",
+                concat("train the ", objective, " model again with a lower learning rate"));
+}
+
+/// Counts of verdicts, by judge.
+struct JudgeCounts {
+  std::vector<double> violated, failed;
+};
+
+JudgeOutcome judge_and_count(const RoundSetting& setting, const JudgedResponse& response, JudgeCounts* counts) {
+  JudgeOutcome outcome = judge_response(setting.judges, response);
+  if (counts != nullptr)
+    for (std::size_t j = 0; j < outcome.verdicts.size(); ++j) {
+      if (outcome.verdicts[j] == Verdict::kViolated) counts->violated[j] += 1;
+      if (outcome.verdicts[j] == Verdict::kFailed) counts->failed[j] += 1;
+    }
+  return outcome;
+}
+
+JudgedResponse judged(const RoundSetting& setting, const Prompt& prompt, const Sample& sample, const std::string& text,
+                      const std::vector<double>& scores, const BaselineResponse& baseline) {
+  JudgedResponse response{
+      &prompt.messages, text, sample.finished, static_cast<std::int64_t>(sample.tokens.size()), {}, {}};
+  for (std::size_t o = 0; o < setting.objectives.size(); ++o) {
+    if (setting.objectives[o].name != "safety") continue;
+    response.safety_relative = calibrated_reward(scores[o], baseline.scores[o]);
+    if (setting.objectives[o].probability) response.safety_probability = setting.objectives[o].probability(scores[o]);
+  }
+  return response;
+}
+
+/// log pi_t - log pi_ref of a_bar where the KL cap asks for it: only prompts without a survivor matter, and which those
+/// are is known to all ranks.
+void add_baseline_log_ratios(const Llama& policy, const RoundSetting& setting,
+                             const std::vector<const Prompt*>& prompts,
+                             const std::vector<const BaselineResponse*>& baselines,
+                             const std::vector<std::size_t>& needed, std::vector<CandidateFacts>& facts) {
+  if (needed.empty()) return;
+  std::vector<Document> documents;
+  for (const std::size_t i : needed) documents.push_back(join(prompts[i]->tokens, baselines[i]->sample.tokens));
+  const std::int64_t tokens = setting.options.train.micro_batch_tokens;
+  const auto now = response_log_probs(policy, documents, tokens, setting.data, "policy KL");
+  const auto before = response_log_probs(setting.reference, documents, tokens, setting.data, "policy KL");
+  for (std::size_t i = 0; i < needed.size(); ++i) facts[needed[i]].log_ratio = now[i] - before[i];
+}
+
+double mean(const std::vector<double>& values) {
+  double sum = 0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0.0 : sum / static_cast<double>(values.size());
+}
+
+/// What the responses look like, for the report and its alarms.
+void add_text_metrics(const Rollout& rollout, const RoundSetting& setting, RoundMetrics& metrics) {
+  std::vector<double> closings, tokens, words, distinct, finished;
+  for (std::size_t i = 0; i < rollout.responses.size(); ++i) {
+    const std::string text = normalized_text(rollout.responses[i].text);
+    closings.push_back(contains_any(text, setting.closing_phrases) ? 1.0 : 0.0);
+    tokens.push_back(static_cast<double>(rollout.samples[i].tokens.size()));
+    words.push_back(static_cast<double>(count_words(text)));
+    distinct.push_back(distinct_ngrams(text, 2));
+    finished.push_back(rollout.samples[i].finished ? 1.0 : 0.0);
+  }
+  metrics["closing_rate"] = mean(closings);
+  metrics["length_tokens"] = mean(tokens);
+  metrics["length_words"] = mean(words);
+  metrics["distinct_2"] = mean(distinct);
+  metrics["finished_rate"] = mean(finished);
+}
+
+void add_choice_metrics(const std::vector<Choice>& choices, RoundMetrics& metrics) {
+  double no_survivor = 0, baseline = 0, skipped = 0, weights = 0, satisfied = 0, survivors = 0;
+  for (const Choice& choice : choices) {
+    no_survivor += choice.num_survivors == 0 ? 1 : 0;
+    baseline += choice.source == Source::kBaseline ? 1 : 0;
+    skipped += choice.source == Source::kSkipped ? 1 : 0;
+    satisfied += static_cast<double>(choice.num_satisfied);
+    survivors += static_cast<double>(choice.num_survivors);
+    weights += choice.weight;
+  }
+  const auto n = static_cast<double>(choices.size());
+  metrics["share_no_survivor"] = no_survivor / n;
+  metrics["share_baseline"] = baseline / n;
+  metrics["share_skipped"] = skipped / n;
+  metrics["satisfied_per_prompt"] = satisfied / n;
+  metrics["survivors_per_prompt"] = survivors / n;
+  metrics["chosen_weight"] = n - skipped > 0 ? weights / (n - skipped) : 0.0;
+}
+
+}  // namespace
+
+std::vector<double> objective_weights(const std::vector<Objective>& objectives, bool normalize) {
+  std::vector<double> weights;
+  for (const Objective& objective : objectives) weights.push_back(objective.weight);
+  return normalize ? normalized_weights(weights) : weights;
+}
+
+LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients) {
+  return [&documents, &coefficients](const Llama& model, const std::vector<std::int64_t>& examples) {
+    std::vector<Document> batch;
+    std::vector<float> row_coefficients;
+    for (const std::int64_t example : examples) {
+      const auto i = static_cast<std::size_t>(example);
+      batch.push_back(documents[i]);
+      const auto rows = documents[i].tokens.size() - static_cast<std::size_t>(documents[i].response_start);
+      row_coefficients.insert(row_coefficients.end(), rows, static_cast<float>(coefficients[i]));
+    }
+    const ResponseRows response = response_rows(batch, model.device());
+    const at::Tensor log_probs_R = response_token_log_probs(model, batch, response);
+    const at::Tensor coefficients_R = torch::tensor(row_coefficients, torch::kFloat32).to(model.device());
+    return MicroLoss{(log_probs_R * coefficients_R).sum(), {}};
+  };
+}
+
+RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
+                          const std::vector<const Prompt*>& prompts,
+                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round) {
+  const PolicyOptions& options = setting.options;
+  const std::size_t num_prompts = prompts.size(), num_samples = static_cast<std::size_t>(options.num_samples);
+  const std::size_t num_objectives = setting.objectives.size();
+  RLUF_ASSERT(baselines.size() == num_prompts);
+  RoundMetrics metrics;
+  double mark = now_seconds();
+  const auto lap = [&] {
+    const double before = mark;
+    mark = now_seconds();
+    return mark - before;
+  };
+
+  Rollout rollout = draw(policy, setting, prompts, round);
+  metrics["generation_seconds"] = lap();
+
+  guarded(setting.data, [&] { RLUF_ASSERT(rollout.samples.size() == num_prompts * num_samples); });
+  rollout.log_ratios = log_ratios(rollout, setting);
+  metrics["kl"] = mean(rollout.log_ratios);
+  std::vector<std::vector<double>> scores(rollout.samples.size(), std::vector<double>(num_objectives));
+  for (std::size_t o = 0; o < num_objectives; ++o) {
+    const Objective& objective = setting.objectives[o];
+    const std::vector<double> raw = objective.score(rollout.responses);
+    check_scores(raw, objective.name);
+    std::vector<double> calibrated, probabilities;
+    for (std::size_t i = 0; i < raw.size(); ++i) {
+      scores[i][o] = raw[i];
+      calibrated.push_back(calibrated_reward(raw[i], baselines[i / num_samples]->scores[o]));
+      if (objective.probability) probabilities.push_back(objective.probability(raw[i]));
+    }
+    metrics["score_" + objective.name] = mean(raw);
+    metrics["reward_" + objective.name] = mean(calibrated);
+    if (objective.probability) metrics["probability_" + objective.name] = mean(probabilities);
+  }
+  metrics["scoring_seconds"] = lap();
+
+  // From here to the choices every rank computes the same from the same numbers.
+  const std::vector<double> weights = objective_weights(setting.objectives, options.normalize_weights);
+  const std::vector<double> baseline_rewards(num_objectives, options.baseline_weight);
+  JudgeCounts counts{std::vector<double>(setting.judges.size()), std::vector<double>(setting.judges.size())};
+  std::vector<CandidateFacts> candidates, baseline_facts;
+  std::vector<double> rewards;
+  for (std::size_t i = 0; i < num_prompts; ++i) {
+    const BaselineResponse& baseline = *baselines[i];
+    for (std::size_t k = i * num_samples; k < (i + 1) * num_samples; ++k) {
+      std::vector<double> calibrated;
+      for (std::size_t o = 0; o < num_objectives; ++o)
+        calibrated.push_back(calibrated_reward(scores[k][o], baseline.scores[o]));
+      const auto response =
+          judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
+      candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
+                            combined_reward(calibrated, weights)});
+      rewards.push_back(candidates.back().reward);
+    }
+    const auto response = judged(setting, *prompts[i], baseline.sample, baseline.text, baseline.scores, baseline);
+    baseline_facts.push_back(
+        {judge_and_count(setting, response, nullptr).satisfied, 0.0, combined_reward(baseline_rewards, weights)});
+  }
+  metrics["reward"] = mean(rewards);
+  const CrraftRules rules = options.rules();
+  const auto choose = [&](std::size_t i) {
+    return choose_response(std::span(candidates).subspan(i * num_samples, num_samples), baseline_facts[i], rules);
+  };
+  if (rules.baseline_kl_check) {
+    std::vector<std::size_t> needed;
+    for (std::size_t i = 0; i < num_prompts; ++i)
+      if (baseline_facts[i].satisfied && choose(i).num_survivors == 0) needed.push_back(i);
+    add_baseline_log_ratios(policy, setting, prompts, baselines, needed, baseline_facts);
+  }
+  std::vector<Choice> choices;
+  for (std::size_t i = 0; i < num_prompts; ++i) choices.push_back(choose(i));
+  const double num_responses = static_cast<double>(rollout.samples.size());
+  for (std::size_t j = 0; j < setting.judges.size(); ++j) {
+    metrics["violated_" + setting.judges[j]->name()] = counts.violated[j] / num_responses;
+    metrics["failed_" + setting.judges[j]->name()] = counts.failed[j] / num_responses;
+  }
+  add_choice_metrics(choices, metrics);
+  add_text_metrics(rollout, setting, metrics);
+  lap();  // judging costs little and is in no column
+
+  std::vector<Document> documents;
+  std::vector<double> coefficients;
+  std::vector<std::int64_t> lengths;
+  for (std::size_t i = 0; i < num_prompts; ++i) {
+    const Choice& choice = choices[i];
+    if (choice.source == Source::kSkipped) continue;
+    documents.push_back(choice.source == Source::kCandidate
+                            ? rollout.documents[i * num_samples + static_cast<std::size_t>(choice.candidate)]
+                            : join(prompts[i]->tokens, baselines[i]->sample.tokens));
+    lengths.push_back(static_cast<std::int64_t>(documents.back().tokens.size()));
+    coefficients.push_back(loss_coefficient(choice.weight, lengths.back() - documents.back().response_start,
+                                            options.length_normalization()));
+  }
+  const std::int64_t num_steps = options.rounds * options.steps_per_round;
+  metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = 0;
+  if (!documents.empty()) {
+    std::vector<std::vector<std::int64_t>> micro_batches;
+    for (const PackRange& range : pack_ranges(lengths, options.train.micro_batch_tokens)) {
+      micro_batches.emplace_back();
+      for (std::int64_t i = range.first; i < range.last; ++i) micro_batches.back().push_back(i);
+    }
+    const double divisor = step_divisor(choices, options.divisor());
+    for (std::int64_t s = 0; s < options.steps_per_round; ++s) {
+      const double rate = learning_rate_at(options.train, round * options.steps_per_round + s, num_steps);
+      const StepResult step = train_step(policy, optimizer, micro_batches, divisor, rate,
+                                         weighted_log_prob_loss(documents, coefficients), setting.data);
+      metrics["loss"] = step.loss;
+      metrics["grad_norm"] = step.grad_norm;
+      metrics["learning_rate"] = rate;
+    }
+  }
+  metrics["training_seconds"] = lap();
+  return metrics;
+}
+
+}  // namespace rluf
