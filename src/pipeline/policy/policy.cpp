@@ -1,0 +1,376 @@
+#include "rluf/pipeline/policy/policy.hpp"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+#include <set>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/io/jsonl.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/pipeline/policy/baseline.hpp"
+#include "rluf/pipeline/policy/text_measures.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+#include "rluf/pipeline/sft/sft.hpp"
+
+namespace rluf {
+namespace {
+
+/// Everything that a policy's numbers depend on, by option name; what may change freely between two starts is left out.
+nlohmann::json identity_of(PolicyOptions options, const std::string& base, double love_weight, std::uint64_t seed,
+                           std::size_t num_prompts) {
+  OptionTable table;
+  options.describe(table);
+  nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
+  const std::set<std::string> free = {"love_weights", "base", "checkpoint_every_rounds", "micro_batch_tokens",
+                                      "closing_phrases"};
+  for (const auto& entry : table.entries())
+    if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
+  return identity;
+}
+
+/// The prompts that the rounds will visit, in the order of their ids; those without room for a response are left out.
+std::vector<Prompt> visited_prompts(const PolicyOptions& options, const LlamaConfig& config,
+                                    const StageContext& context, nlohmann::json& table,
+                                    std::vector<std::size_t>& order) {
+  std::vector<Prompt> all = read_prompts(context.directory.data("prompts.h5"), Split::kTrain, context.grid.data);
+  const std::size_t num_read = all.size();
+  const std::int64_t room = config.max_position_embeddings - options.max_new_tokens;
+  std::erase_if(all, [&](const Prompt& prompt) {
+    return prompt.tokens.empty() || static_cast<std::int64_t>(prompt.tokens.size()) > room;
+  });
+  table["prompts_read"] = num_read;
+  table["prompts_too_long"] = num_read - all.size();
+  if (all.size() < num_read)
+    log_info(concat("policy: ", num_read - all.size(), " of ", num_read, " prompts leave no room for ",
+                    options.max_new_tokens, " tokens within the model's ", config.max_position_embeddings,
+                    " and are left out"));
+  if (static_cast<std::int64_t>(all.size()) < options.prompts_per_round)
+    fail_data(concat("there are ", all.size(), " training prompts for rounds of ", options.prompts_per_round),
+              "a round would hold a prompt twice", "lower policy.prompts_per_round or give more data.prompts");
+  const auto num_prompts = static_cast<std::int64_t>(all.size());
+  std::vector<std::int64_t> visits;
+  for (std::int64_t round = 0; round < options.rounds; ++round)
+    for (const std::int64_t i : round_prompts(num_prompts, options.prompts_per_round, context.seed(), round))
+      visits.push_back(i);
+  const std::set<std::int64_t> distinct(visits.begin(), visits.end());
+  const std::vector<std::int64_t> kept(distinct.begin(), distinct.end());
+  std::vector<Prompt> prompts;
+  for (const std::int64_t i : kept) prompts.push_back(all[static_cast<std::size_t>(i)]);
+  for (const std::int64_t i : visits)
+    order.push_back(static_cast<std::size_t>(std::lower_bound(kept.begin(), kept.end(), i) - kept.begin()));
+  table["prompts_visited"] = prompts.size();
+  return prompts;
+}
+
+/// Scores with a reward model, rendering the text by the model's own rules.
+Objective model_objective(const RewardModel& reward, const std::string& name, double weight,
+                          const PolicyOptions& options, const DataOptions& data, const Communicator& comm) {
+  Objective objective{name, weight, {}, {}};
+  objective.score = [&reward, &options, &data, &comm, name](const std::vector<PromptedResponse>& responses) {
+    std::vector<TokenIds> documents;
+    guarded(comm, [&] {
+      for (const PromptedResponse& response : responses)
+        documents.push_back(
+            render_document(response.prompt->messages, response.text, *reward.text, data.max_turns, data.max_tokens)
+                .document.tokens);
+    });
+    return score_documents(reward.model, documents, options.train.micro_batch_tokens, comm, "policy " + name);
+  };
+  objective.probability = [&reward](double raw) { return calibrated_probability(raw, reward.calibration); };
+  return objective;
+}
+
+/// The reward models that some weight needs; love is also used for monitoring at weight 0 if it is there.
+std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& options, const StageContext& context) {
+  const double most_love = *std::max_element(options.love_weights.begin(), options.love_weights.end());
+  const std::map<std::string, double> weights = {
+      {"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}, {"love", most_love}};
+  const auto& names = options.judges.names;
+  const bool safety_judge = std::find(names.begin(), names.end(), "safety") != names.end();
+  std::map<std::string, RewardModel> models;
+  guarded(context.grid.data, [&] {
+    for (const auto& [name, weight] : weights) {
+      const std::string folder = context.directory.model(name);
+      if (!std::filesystem::exists(folder + "/config.json")) {
+        if (weight > 0 || (name == "safety" && safety_judge))
+          fail_input(concat("the reward model ", folder, " is missing"),
+                     concat("policy.", name, "_weight", name == "love" ? "s" : "",
+                            name == "safety" ? " or the judge safety needs it" : " is above 0"),
+                     "run the reward stage first");
+        continue;
+      }
+      models.emplace(name, RewardModel::load(folder, context.model, context.device));
+    }
+  });
+  return models;
+}
+
+/// The rounds of one policy, kept in its checkpoints as one tensor so that a restart has the whole table.
+struct RoundTable {
+  std::vector<std::string> names;
+  std::vector<std::vector<double>> rows;
+
+  void add(const RoundMetrics& metrics) {
+    std::vector<double> row;
+    if (names.empty())
+      for (const auto& [name, value] : metrics) names.push_back(name);
+    RLUF_ASSERT(names.size() == metrics.size());
+    for (const auto& [name, value] : metrics) row.push_back(value);
+    rows.push_back(row);
+  }
+  at::Tensor tensor() const {
+    at::Tensor table = torch::zeros({static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(names.size())},
+                                    torch::kFloat64);
+    for (std::size_t r = 0; r < rows.size(); ++r)
+      std::copy(rows[r].begin(), rows[r].end(), table.data_ptr<double>() + r * names.size());
+    return table;
+  }
+  void restore(const CheckpointState& state) {
+    names = state.values.at("metric_names").get<std::vector<std::string>>();
+    for (const auto& [name, tensor] : state.tensors) {
+      if (name != "rounds") continue;
+      const at::Tensor table = tensor.contiguous();
+      for (std::int64_t r = 0; r < table.size(0); ++r)
+        rows.emplace_back(table.data_ptr<double>() + r * table.size(1),
+                          table.data_ptr<double>() + (r + 1) * table.size(1));
+    }
+  }
+  nlohmann::json json() const {
+    nlohmann::json list = nlohmann::json::array();
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      nlohmann::json row = {{"round", r + 1}};
+      for (std::size_t i = 0; i < names.size(); ++i) row[names[i]] = rows[r][i];
+      list.push_back(row);
+    }
+    return list;
+  }
+};
+
+CheckpointState checkpoint_of(const Llama& policy, const AdamW& optimizer, const std::string& stage,
+                              const nlohmann::json& identity, const RoundTable& rounds) {
+  CheckpointState state;
+  state.stage = stage;
+  state.step = static_cast<std::int64_t>(rounds.rows.size());
+  state.values = {{"identity", identity}, {"optimizer_steps", optimizer.steps_taken()}, {"metric_names", rounds.names}};
+  state.tensors = optimizer.state();
+  for (const auto& [name, tensor] : policy.parameters())
+    if (tensor.requires_grad()) state.tensors.emplace_back("weights/" + name, tensor.detach());
+  state.tensors.emplace_back("rounds", rounds.tensor());
+  return state;
+}
+
+/// Trains one policy in place, from its newest checkpoint if there is one.
+RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann::json& identity,
+                        const RoundSetting& setting, const std::vector<Prompt>& prompts,
+                        const std::vector<std::size_t>& order, const std::vector<BaselineResponse>& baselines,
+                        const StageContext& context) {
+  const PolicyOptions& options = setting.options;
+  const std::string folder = context.directory.checkpoints(stage);
+  policy.set_trainable_layers(options.train.trainable_layers);
+  AdamW optimizer(policy, options.train);
+  RoundTable rounds;
+  if (const auto state = read_newest_checkpoint(folder, setting.data)) {
+    guarded(setting.data, [&] {
+      if (state->values.at("identity") != identity)
+        fail_data(
+            concat("the checkpoint of ", stage, " at round ", state->step, " was made with other options or data"),
+            "continuing would mix two runs",
+            "restore the old options, use another run.directory, or remove the policy's checkpoints");
+      optimizer.load(*state);
+      load_weights(policy, *state);
+      rounds.restore(*state);
+    });
+    log_info(concat(stage, ": continuing from the checkpoint at round ", state->step));
+  }
+  auto round = static_cast<std::int64_t>(rounds.rows.size()), saved = round;
+  context.directory.cut_metrics(stage, round);
+  const auto save = [&] {
+    if (saved == round) return;
+    write_checkpoint(folder, checkpoint_of(policy, optimizer, stage, identity, rounds), setting.data,
+                     static_cast<int>(context.run.keep_checkpoints));
+    saved = round;
+  };
+  Progress progress(stage, "rounds", options.rounds, round);
+  while (round < options.rounds) {
+    std::vector<const Prompt*> batch;
+    std::vector<const BaselineResponse*> batch_baselines;
+    for (std::int64_t i = round * options.prompts_per_round; i < (round + 1) * options.prompts_per_round; ++i) {
+      batch.push_back(&prompts[order[static_cast<std::size_t>(i)]]);
+      batch_baselines.push_back(&baselines[order[static_cast<std::size_t>(i)]]);
+    }
+    const RoundMetrics metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round);
+    ++round;
+    rounds.add(metrics);
+    context.directory.append_metrics(stage, round, metrics);
+    char text[96];
+    std::snprintf(text, sizeof text, "reward %.3f, KL %.2f, no survivor %.0f%%", metrics.at("reward"), metrics.at("kl"),
+                  100 * metrics.at("share_no_survivor"));
+    progress.update(round, text);
+    if (stop_requested(setting.data)) {
+      save();
+      throw Error(ExitCode::kStopped, concat("stopped by a signal in ", stage, " at round ", round,
+                                             " (a checkpoint was written): run the same command again to continue"));
+    }
+    const std::int64_t every = options.train.checkpoint_every_steps;
+    if (every > 0 && round % every == 0) save();
+  }
+  save();
+  policy.set_trainable_layers(-1);
+  return rounds;
+}
+
+void log_table(const std::string& stage, const RoundTable& rounds) {
+  const auto at = [&](const std::vector<double>& row, const std::string& name) {
+    const auto found = std::find(rounds.names.begin(), rounds.names.end(), name);
+    return found == rounds.names.end() ? 0.0 : row[static_cast<std::size_t>(found - rounds.names.begin())];
+  };
+  for (const auto* row : {&rounds.rows.front(), &rounds.rows.back()}) {
+    char line[256];
+    std::snprintf(line, sizeof line,
+                  "%s %s round: rewards helpfulness %.3f safety %.3f love %.3f, KL %.2f nats, closings %.3f, "
+                  "length %.1f tokens, no survivor %.2f, baseline %.2f, skipped %.2f",
+                  stage.c_str(), row == &rounds.rows.front() ? "first" : "last", at(*row, "reward_helpfulness"),
+                  at(*row, "reward_safety"), at(*row, "reward_love"), at(*row, "kl"), at(*row, "closing_rate"),
+                  at(*row, "length_tokens"), at(*row, "share_no_survivor"), at(*row, "share_baseline"),
+                  at(*row, "share_skipped"));
+    log_info(line);
+  }
+}
+
+void check_options(const PolicyOptions& options) {
+  if (options.love_weights.empty())
+    fail_input("policy.love_weights is empty", "no policy would be trained", "give at least one weight, such as 0.0");
+  std::set<std::string> names;
+  for (const double weight : options.love_weights) {
+    if (!names.insert(policy_name(weight)).second)
+      fail_input(concat("policy.love_weights holds ", weight, " twice"), "both would write the same folder",
+                 "name each weight once");
+    if (weight + options.helpfulness_weight + options.safety_weight <= 0)
+      fail_input("all objectives have the weight 0", "there is nothing to rank responses by",
+                 "give one of them a positive weight");
+  }
+}
+
+}  // namespace
+
+std::string policy_name(double love_weight) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", love_weight);
+  const std::string number = text;
+  return "policy_w" + number + (number.find_first_of(".e") == std::string::npos ? ".0" : "");
+}
+
+void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
+  check_options(options);
+  const Communicator& comm = context.grid.data;
+  Judges judges;
+  guarded(comm, [&] { judges = make_judges(options.judges); });
+  std::optional<Llama> reference;
+  std::unique_ptr<ModelText> text;
+  std::string base;
+  guarded(comm, [&] {
+    base = starting_model(options.base, context);
+    reference.emplace(Llama::load(base, context.device));
+    reference->set_compute_type(compute_type(context.model));
+    text = load_model_text(base, context.model);
+  });
+  nlohmann::json table;
+  std::vector<std::size_t> order;
+  const auto prompts = visited_prompts(options, reference->config(), context, table, order);
+  const auto rewards = load_reward_models(options, context);
+  std::int64_t weight_bytes = 0;
+  for (const auto& [name, tensor] : reference->parameters()) weight_bytes += tensor.numel() * 4;
+  for (const auto& [name, reward] : rewards)
+    for (const auto& [parameter, tensor] : reward.model.parameters()) weight_bytes += tensor.numel() * 4;
+  log_info(concat("policy: ", prompts.size(), " prompts, ", options.rounds, " rounds of ", options.prompts_per_round,
+                  " prompts with ", options.num_samples, " responses for each of ", options.love_weights.size(),
+                  " love weights, memory per rank about ",
+                  (weight_bytes + training_memory_bytes(*reference, options.train)) >> 20,
+                  " MiB for the reference, the reward models and the policy in training"));
+
+  const auto decode = [&text](const TokenIds& ids) { return text->tokenizer.decode(ids); };
+  // Drawn from the reference alone, so nothing of the weights or judges enters.
+  const nlohmann::json baseline_identity = {{"base", base},
+                                            {"seed", context.seed()},
+                                            {"baseline", options.baseline},
+                                            {"max_new_tokens", options.max_new_tokens},
+                                            {"temperature", options.sampling.temperature},
+                                            {"top_p", options.sampling.top_p},
+                                            {"top_k", options.sampling.top_k},
+                                            {"prompts", prompts.size()},
+                                            {"rounds", options.rounds},
+                                            {"prompts_per_round", options.prompts_per_round}};
+  const std::string baseline_path = context.directory.data("baseline.jsonl.gz");
+  std::vector<Sample> samples = read_baselines(baseline_path, baseline_identity, prompts, comm);
+  if (samples.empty()) {
+    samples = draw_baselines(*reference, prompts, options, text->chat.stop_ids(), context.seed(), comm);
+    if (options.baseline == "preferred") {
+      const std::int64_t found =
+          use_preferred_answers(context.directory.data("helpfulness.h5"), prompts, samples, comm);
+      log_info(concat("policy: ", found, " of ", prompts.size(),
+                      " prompts have a preferred answer as baseline, the others one of the reference"));
+    }
+    std::vector<std::string> texts;
+    for (const Sample& sample : samples) texts.push_back(decode(sample.tokens));
+    write_baselines(baseline_path, baseline_identity, prompts, samples, texts, comm);
+  }
+  std::vector<BaselineResponse> baselines;
+  std::vector<PromptedResponse> prompted;
+  for (std::size_t i = 0; i < prompts.size(); ++i) {
+    baselines.push_back({samples[i], decode(samples[i].tokens), {}});
+    prompted.push_back({&prompts[i], baselines.back().text});
+  }
+
+  nlohmann::json policies = nlohmann::json::array();
+  std::map<std::string, std::vector<double>> baseline_scores;
+  for (const double love_weight : options.love_weights) {
+    const std::string stage = policy_name(love_weight);
+    std::vector<Objective> objectives;
+    for (const auto& [name, weight] : std::vector<std::pair<std::string, double>>{
+             {"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}, {"love", love_weight}}) {
+      const auto found = rewards.find(name);
+      if (found == rewards.end()) continue;
+      objectives.push_back(model_objective(found->second, name, weight, options, data, comm));
+      if (!baseline_scores.contains(name)) baseline_scores[name] = objectives.back().score(prompted);
+    }
+    for (std::size_t i = 0; i < baselines.size(); ++i) {
+      baselines[i].scores.clear();
+      for (const Objective& objective : objectives) baselines[i].scores.push_back(baseline_scores[objective.name][i]);
+    }
+    const RoundSetting setting{options,
+                               *reference,
+                               objectives,
+                               judges,
+                               phrase_list(options.closing_phrases),
+                               decode,
+                               text->chat.stop_ids(),
+                               context.seed(),
+                               comm};
+    Llama policy = reference->clone();
+    const RoundTable rounds =
+        train_policy(policy, stage, identity_of(options, base, love_weight, context.seed(), prompts.size()), setting,
+                     prompts, order, baselines, context);
+    const std::string folder = context.directory.model(stage);
+    guarded(comm, [&] {
+      if (comm.rank() == 0) policy.save(folder, text->tokenizer.path(), context.model.save_dtype);
+    });
+    log_table(stage, rounds);
+    policies.push_back({{"love_weight", love_weight}, {"name", stage}, {"rounds", rounds.json()}});
+  }
+  table["policies"] = policies;
+  table["weights"] = {{"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}};
+  table["normalize_weights"] = options.normalize_weights;
+  table["kl_max"] = options.kl_max;
+  table["judges"] = options.judges.names;
+  table["baseline"] = options.baseline;
+  guarded(comm, [&] { context.directory.write_table("policy", table); });
+  const auto peak = comm.all_reduce(static_cast<std::int64_t>(peak_memory_bytes()), Reduce::kMax);
+  log_info(concat("policy: peak memory per rank so far ", peak >> 20, " MiB"));
+}
+
+}  // namespace rluf
