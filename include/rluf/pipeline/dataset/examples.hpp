@@ -26,13 +26,16 @@ class DocumentStore {
   std::vector<std::int64_t> num_tokens_, offsets_, response_starts_;
 };
 
-/// data/love.h5: one response a row, label 0/1. @collective constructor
+/// data/love.h5: one response a row, label 0/1, in order of time. @collective constructor
+/// @throws Error(kBadInput) if the file is missing, Error(kBadData) if it is HDF5 of something else
 class LabelledData {
  public:
   LabelledData(const std::string& path, Split split, const Communicator& comm);
+  LabelledData(const LabelledData&) = delete;  // documents_ points to file_
+  LabelledData& operator=(const LabelledData&) = delete;
   const DocumentStore& documents() const { return documents_; }
   const std::vector<float>& labels() const { return labels_; }
-  const std::vector<std::int64_t>& users() const { return users_; }        ///< keyed hashes
+  const std::vector<std::int64_t>& users() const { return users_; }            ///< keyed hashes
   const std::vector<std::int64_t>& timestamps() const { return timestamps_; }  ///< @unit seconds
   /// What to ADD to a logit learned on the training split to undo the changed positive rate (0 where unchanged).
   double prior_correction() const { return prior_correction_; }
@@ -49,6 +52,8 @@ class LabelledData {
 class PairData {
  public:
   PairData(const std::string& path, Split split, const Communicator& comm);
+  PairData(const PairData&) = delete;  // the documents point to file_
+  PairData& operator=(const PairData&) = delete;
   const DocumentStore& chosen() const { return chosen_; }
   const DocumentStore& rejected() const { return rejected_; }
   const std::vector<float>& margins() const { return margins_; }
@@ -61,24 +66,27 @@ class PairData {
 
 /// A prompt as text and tokens. Held-out prompts are never trained on.
 struct Prompt {
-  std::int64_t id = 0;              ///< position in the file, the same in every run
+  std::int64_t id = 0;  ///< position in the file, the same in every run
   std::vector<Message> messages;
-  TokenIds tokens;                  ///< with the header after which a response starts
+  TokenIds tokens;  ///< with the header after which a response starts
 };
 /// @collective
 std::vector<Prompt> read_prompts(const std::string& path, Split split, const Communicator& comm);
 
-/// Renders messages + response within `max_tokens`: at most `max_turns` of the newest messages, dropped from the left at
-/// turn borders, then tokens from the left of the oldest kept message; the response always stays (cut on its right only
-/// if it alone is too long, keeping its end mark). A turn is one message of the context.
+/// Renders messages + response within `max_tokens`: at most `max_turns` of the newest messages, dropped from the left
+/// at turn borders, then tokens from the left of the oldest kept message; the response always stays (cut on its right
+/// only if it alone is too long, keeping its end mark). A turn is one message of the context.
 struct RenderedDocument {
   Document document;
   std::int64_t truncated_tokens = 0, dropped_messages = 0;
 };
-RenderedDocument render_document(const std::vector<Message>& messages, const std::string& response, const ModelText& text,
-                                 std::int64_t max_turns, std::int64_t max_tokens);
+RenderedDocument render_document(const std::vector<Message>& messages, const std::string& response,
+                                 const ModelText& text, std::int64_t max_turns, std::int64_t max_tokens);
 /// The same for a prompt that is to be answered.
-TokenIds render_prompt(const std::vector<Message>& messages, const ModelText& text, std::int64_t max_turns, std::int64_t max_tokens);
+RenderedDocument render_prompt_counted(const std::vector<Message>& messages, const ModelText& text,
+                                       std::int64_t max_turns, std::int64_t max_tokens);
+TokenIds render_prompt(const std::vector<Message>& messages, const ModelText& text, std::int64_t max_turns,
+                       std::int64_t max_tokens);
 
 /// messages / prompt field of a JSON row ([{role, content}] or a plain string, which is one user message).
 std::vector<Message> read_messages(const nlohmann::json& value, const std::string& path, std::int64_t line_number);

@@ -1,0 +1,71 @@
+#include "row_reader.hpp"
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+
+namespace rluf {
+
+void Place::fail(const std::string& problem, const std::string& why) const {
+  fail_data(concat(path, ":", line, ": ", problem), why, "correct the row or leave it out");
+}
+
+const Json& member(const Json& row, const char* name, const Place& place) {
+  const auto found = row.find(name);
+  if (found == row.end()) place.fail(concat("the field \"", name, "\" is missing"), "every row needs it");
+  return *found;
+}
+
+std::string text_member(const Json& row, const char* name, const Place& place) {
+  const Json& value = member(row, name, place);
+  if (!value.is_string()) place.fail(concat("the field \"", name, "\" is no text"), "its type is fixed");
+  return value.get<std::string>();
+}
+
+double number_member(const Json& row, const char* name, const Place& place) {
+  const Json& value = member(row, name, place);
+  if (value.is_boolean()) return value.get<bool>() ? 1.0 : 0.0;
+  if (!value.is_number()) place.fail(concat("the field \"", name, "\" is no number"), "its type is fixed");
+  return value.get<double>();
+}
+
+std::vector<Message> context_of(const Json& row, const Place& place) {
+  const char* name = row.contains("messages") ? "messages" : "prompt";
+  return read_messages(member(row, name, place), place.path, place.line);
+}
+
+void count_truncation(Row& row, const RenderedDocument& rendered) {
+  row.truncated_tokens += static_cast<std::int32_t>(rendered.truncated_tokens);
+  row.dropped_messages += static_cast<std::int32_t>(rendered.dropped_messages);
+}
+
+std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const Communicator& comm,
+                           const std::function<void(const Json&, const Place&, Row&)>& fill) {
+  std::vector<Row> mine;
+  guarded(comm, [&] {
+    LineReader reader(path);
+    std::string line;
+    for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && reader.next(line);) {
+      if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
+      if (index++ % comm.size() != comm.rank()) continue;
+      const Place place{path, reader.line_number()};
+      Json json;
+      try {
+        json = Json::parse(line);
+      } catch (const Json::exception& error) {
+        const std::string text = error.what();
+        place.fail(text.find("UTF-8") != std::string::npos ? "the text is not UTF-8" : concat("broken JSON, ", text),
+                   "the row cannot be read");
+      }
+      if (!json.is_object()) place.fail("the line is no JSON object", "a row is an object with named fields");
+      Row row{.line = reader.line_number(), .owner = comm.rank()};
+      fill(json, place, row);
+      mine.push_back(row);
+      if (mine.size() % 256 == 0) set_progress_mark("dataset", static_cast<long>(index));
+    }
+  });
+  std::vector<Row> rows = gather_rows(mine, comm);
+  if (rows.empty()) fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
+  return rows;
+}
+
+}  // namespace rluf

@@ -1,0 +1,70 @@
+#pragma once
+/// Rows on their way from the ranks that parsed them to the ranks that write them.
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "rluf/io/hdf5_file.hpp"
+#include "rluf/model/model_options.hpp"
+
+namespace rluf {
+
+/// Bytes of this rank's rows: in memory up to a bound, the rest in an unnamed file.
+class ByteSpool {
+ public:
+  /// The file, if it is needed, is made in the folder of `beside`.
+  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{256} << 20);
+  ~ByteSpool();
+  ByteSpool(const ByteSpool&) = delete;
+  ByteSpool& operator=(const ByteSpool&) = delete;
+  /// @return where the bytes start. @throws Error if the folder is full or not writable
+  std::int64_t append(const void* bytes, std::size_t count);
+  void read(std::int64_t offset, std::size_t count, char* to) const;
+  std::int64_t size() const { return in_file_ + static_cast<std::int64_t>(memory_.size()); }
+
+ private:
+  std::string beside_, memory_;
+  std::size_t max_memory_bytes_;
+  std::int64_t in_file_ = 0;
+  int descriptor_ = -1;
+};
+
+/// Where one text of a row waits: on which rank is known from the row.
+struct Spooled {
+  std::int64_t offset = 0;  ///< in the owner's spool
+  std::int32_t num_bytes = 0;
+  std::int32_t response_start = 0;  ///< @unit tokens
+};
+
+/// What all ranks know of a row; 96 bytes.
+struct Row {
+  std::int64_t line = 0, timestamp = 0, user = 0;
+  std::array<std::uint64_t, 2> key{};  ///< hash of what makes two rows duplicates
+  double value = 0;                    ///< label or margin
+  std::int32_t owner = 0, truncated_tokens = 0, dropped_messages = 0, reserved = 0;
+  std::array<Spooled, 2> texts;  ///< response; chosen and rejected; prompt tokens and text
+};
+
+Spooled spool_document(ByteSpool& spool, const Document& document);
+Spooled spool_text(ByteSpool& spool, const std::string& text);
+
+/// Everyone's rows, sorted by line. @collective
+std::vector<Row> gather_rows(const std::vector<Row>& mine, const Communicator& comm);
+
+/// Writes text `which` of the rows, in their order, as GROUP/DATASET (elements of `type`) with GROUP/OFFSETS. Rows may
+/// repeat. In slices of bounded size. @collective
+void write_texts(Hdf5File& file, const std::string& dataset, const std::string& offsets, at::ScalarType type,
+                 const std::vector<const Row*>& rows, std::size_t which, const ByteSpool& spool,
+                 const Communicator& comm);
+/// tokens, offsets and response_starts of a group. @collective
+void write_documents(Hdf5File& file, const std::string& group, const std::vector<const Row*>& rows, std::size_t which,
+                     const ByteSpool& spool, const Communicator& comm);
+
+/// A column that every rank knows; each writes its part. @collective
+void write_column(Hdf5File& file, const std::string& name, const std::vector<std::int64_t>& values,
+                  const Communicator& comm);
+void write_column(Hdf5File& file, const std::string& name, const std::vector<float>& values, const Communicator& comm);
+void write_column(Hdf5File& file, const std::string& name, const std::vector<double>& values, const Communicator& comm);
+
+}  // namespace rluf
