@@ -30,8 +30,10 @@ class LineReader {
 
 /// Reads line `i` on rank i mod size only (others skip it unparsed): all ranks parse their share of one file.
 /// Blank lines are skipped. `row(line_number, object)`. @throws Error(kBadData) "FILE:LINE: broken JSON ..."
-void for_each_row(const std::string& path, int rank, int size, const std::function<void(std::int64_t, const Json&)>& row);
+void for_each_row(const std::string& path, int rank, int size,
+                  const std::function<void(std::int64_t, const Json&)>& row);
 /// Field of a row. @throws Error(kBadData) naming file, line and field if missing or of the wrong type
+/// T: std::string, std::int64_t (booleans count as 0 and 1), double, Json.
 template <class T>
 T field(const Json& row, const std::string& name, const std::string& path, std::int64_t line_number);
 
@@ -51,6 +53,8 @@ class JsonlWriter {
 /// Reads or writes a whole JSON document. write_json is atomic (temporary name, fsync, rename).
 Json read_json(const std::string& path);
 void write_json(const std::string& path, const Json& document);
+/// Brings a finished temporary file to the disk under its final name: fsync, rename, fsync of the folder.
+void publish_file(const std::string& temporary, const std::string& path);
 /// Atomic write of a text file.
 void write_text(const std::string& path, const std::string& text);
 

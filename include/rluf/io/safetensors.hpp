@@ -20,6 +20,7 @@ class SafetensorsFolder {
   bool has(const std::string& name) const;
   std::vector<std::string> names() const;
   std::vector<std::int64_t> shape(const std::string& name) const;
+  at::ScalarType type(const std::string& name) const;
   /// A copy on the CPU in the stored type.
   at::Tensor read(const std::string& name) const;
 
@@ -29,6 +30,7 @@ class SafetensorsFolder {
 };
 
 /// Writes model.safetensors (or shards of at most `max_shard_bytes` with an index), atomically. Not collective.
-void write_safetensors(const std::string& folder, const NamedTensors& tensors, std::int64_t max_shard_bytes = 5'000'000'000);
+void write_safetensors(const std::string& folder, const NamedTensors& tensors,
+                       std::int64_t max_shard_bytes = 5'000'000'000);
 
 }  // namespace rluf

@@ -1,0 +1,125 @@
+#include "rluf/io/run_directory.hpp"
+
+#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/io/jsonl.hpp"
+
+namespace rluf {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string stage_mark(const std::string& path, const std::string& stage) {
+  return path + "/stages/" + stage + ".json";
+}
+
+/// Names of the members that differ between two objects, "a.b = 1 (was 2)".
+void list_differences(const Json& was, const Json& now, const std::string& prefix, std::vector<std::string>& out) {
+  if (was.is_object() && now.is_object()) {
+    for (const auto& [key, value] : now.items())
+      list_differences(was.contains(key) ? was[key] : Json(), value, prefix.empty() ? key : prefix + "." + key, out);
+    for (const auto& [key, value] : was.items())
+      if (!now.contains(key))
+        out.push_back(concat(prefix.empty() ? key : prefix + "." + key, " (was ", value.dump(), ")"));
+  } else if (was != now) {
+    out.push_back(concat(prefix, " = ", now.dump(), " (was ", was.dump(), ")"));
+  }
+}
+
+}  // namespace
+
+RunDirectory::RunDirectory(const std::string& path, const Communicator& comm) : path_(path), comm_(comm) {
+  guarded(comm, [&] {
+    if (comm.rank() != 0) return;
+    try {
+      for (const char* folder : {"data", "models", "checkpoints", "tables", "stages"})
+        fs::create_directories(path + "/" + folder);
+      const std::string probe = path + "/.writable";
+      std::ofstream file(probe);
+      file << "x";
+      file.close();
+      if (!file) throw fs::filesystem_error("cannot write", probe, std::make_error_code(std::errc::permission_denied));
+      fs::remove(probe);
+    } catch (const fs::filesystem_error& error) {
+      fail_input(concat("cannot write to run.directory = ", path), error.code().message(),
+                 "choose a directory that you may write to");
+    }
+  });
+}
+
+void RunDirectory::write_table(const std::string& name, const Json& content) const {
+  if (comm_.rank() == 0) write_json(table(name), content);
+}
+
+bool RunDirectory::has_table(const std::string& name) const { return fs::exists(table(name)); }
+Json RunDirectory::read_table(const std::string& name) const { return read_json(table(name)); }
+
+void RunDirectory::append_metrics(const std::string& stage, std::int64_t step,
+                                  const std::map<std::string, double>& metrics) const {
+  if (comm_.rank() != 0) return;
+  const std::string path = path_ + "/metrics.csv";
+  const bool fresh = !fs::exists(path);
+  std::ofstream file(path, std::ios::app);
+  if (fresh) file << "time_seconds,stage,step,name,value\n";
+  file.precision(9);
+  for (const auto& [name, value] : metrics)
+    file << std::fixed << static_cast<double>(std::time(nullptr)) << std::defaultfloat << ',' << stage << ',' << step
+         << ',' << name << ',' << value << '\n';
+  file.flush();
+  if (!file)
+    log_warning(
+        concat("cannot write ", path, " (the disk may be full): metrics of ", stage, " step ", step, " are lost"));
+}
+
+void RunDirectory::cut_metrics(const std::string& stage, std::int64_t step) const {
+  const std::string path = path_ + "/metrics.csv";
+  if (comm_.rank() != 0 || !fs::exists(path)) return;
+  std::ifstream file(path);
+  std::string line, kept;
+  bool cut = false;
+  while (std::getline(file, line)) {
+    std::istringstream fields(line);
+    std::string time, row_stage, row_step;
+    std::getline(fields, time, ',');
+    std::getline(fields, row_stage, ',');
+    std::getline(fields, row_step, ',');
+    if (row_stage == stage && std::atoll(row_step.c_str()) > step) {
+      cut = true;
+    } else {
+      kept += line + "\n";
+    }
+  }
+  if (cut) write_text(path, kept);
+}
+
+void RunDirectory::mark_done(const std::string& stage, const Json& identity) const {
+  guarded(comm_, [&] {
+    if (comm_.rank() == 0) write_json(stage_mark(path_, stage), {{"identity", identity}, {"ranks", comm_.size()}});
+  });
+}
+
+bool RunDirectory::is_done(const std::string& stage, const Json& identity) const {
+  std::int64_t done = 0;
+  guarded(comm_, [&] {
+    const std::string mark = stage_mark(path_, stage);
+    if (comm_.rank() != 0 || !fs::exists(mark)) return;
+    std::vector<std::string> differences;
+    list_differences(read_json(mark).value("identity", Json()), identity, "", differences);
+    if (!differences.empty()) {
+      std::string text;
+      for (const std::string& difference : differences) text += concat(text.empty() ? "" : ", ", difference);
+      fail_input(concat("stage ", stage, " was done with other options: ", text),
+                 "its results would not belong to this run",
+                 concat("use another run.directory, restore the options, or remove ", mark, " to do the stage again"));
+    }
+    done = 1;
+  });
+  return comm_.all_reduce(done, Reduce::kMax) == 1;
+}
+
+}  // namespace rluf
