@@ -37,6 +37,8 @@ class ChatTemplate {
   std::string name_;
   TokenIds head_, response_header_;
   std::vector<std::int32_t> stop_ids_;
+  std::int32_t special(const std::string& token) const;
+  TokenIds header(const std::string& role) const;
 };
 
 }  // namespace rluf
