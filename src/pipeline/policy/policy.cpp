@@ -258,13 +258,6 @@ void check_options(const PolicyOptions& options) {
 
 }  // namespace
 
-std::string policy_name(double love_weight) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%g", love_weight);
-  const std::string number = text;
-  return "policy_w" + number + (number.find_first_of(".e") == std::string::npos ? ".0" : "");
-}
-
 void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
   check_options(options);
   const Communicator& comm = context.grid.data;

@@ -1,3 +1,5 @@
+#include <cstdio>
+
 #include "rluf/pipeline/policy/policy.hpp"
 
 namespace rluf {
@@ -67,6 +69,13 @@ void PolicyOptions::describe(OptionTable& table) {
 
 CrraftRules PolicyOptions::rules() const {
   return {kl_max, baseline_kl_check, weighting == "one" ? Weighting::kOne : Weighting::kCalibrated};
+}
+
+std::string policy_name(double love_weight) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%g", love_weight);
+  const std::string number = text;
+  return "policy_w" + number + (number.find_first_of(".e") == std::string::npos ? ".0" : "");
 }
 
 }  // namespace rluf

@@ -1,0 +1,279 @@
+// Whole CRRAFT rounds with a tiny random Llama and toy rewards, on any number of ranks.
+#include "rluf/pipeline/policy/policy_round.hpp"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <optional>
+
+#include "rluf/model/scoring.hpp"
+
+namespace rluf {
+namespace {
+
+LlamaConfig tiny_config() {
+  LlamaConfig config;
+  config.vocab_size = 24;
+  config.hidden_size = 16;
+  config.intermediate_size = 24;
+  config.num_layers = 2;
+  config.num_heads = 2;
+  config.num_kv_heads = 1;
+  config.head_dim = 8;
+  config.max_position_embeddings = 64;
+  config.eos_token_ids = {23};
+  return config;
+}
+
+/// Token t is the word "w<t>"; 23 ends a response and has no text.
+std::string decode(const TokenIds& ids) {
+  std::string text;
+  for (const auto id : ids)
+    if (id != 23) text += "w" + std::to_string(id) + " ";
+  return text;
+}
+
+double number_of(const std::string& text, const std::string& word) {
+  double count = 0;
+  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) count += 1;
+  return count;
+}
+
+Objective toy(const std::string& name, double weight, const std::string& word, double scale = 0.7) {
+  return {name,
+          weight,
+          [word, scale](const std::vector<PromptedResponse>& responses) {
+            std::vector<double> scores;
+            for (const auto& response : responses) scores.push_back(scale * number_of(response.text, word));
+            return scores;
+          },
+          {}};
+}
+
+/// A policy in training on toy objectives, with everything that the rounds need.
+class Toy {
+ public:
+  Toy(std::vector<Objective> objectives, PolicyOptions options, Communicator data)
+      : data_(std::move(data)),
+        options_(std::move(options)),
+        objectives_(std::move(objectives)),
+        judges_(make_judges(options_.judges)),
+        reference_(tiny_config(), 3, at::kCPU),
+        policy_(reference_.clone()),
+        setting_{options_, reference_, objectives_, judges_, {"w1"}, decode, {23}, 11, data_} {
+    for (std::int64_t p = 0; p < options_.prompts_per_round; ++p) {
+      prompts_.push_back({p, {{"user", "?"}}, {1, static_cast<std::int32_t>(2 + p), 3}});
+      BaselineResponse baseline{{{4, 5, 23}, {}, true}, "w4 w5 ", {}};
+      for (const Objective& objective : objectives_)
+        baseline.scores.push_back(objective.score({{&prompts_.back(), baseline.text}}).at(0));
+      baselines_.push_back(baseline);
+    }
+    policy_.set_trainable_layers(-1);
+    optimizer_.emplace(policy_, options_.train);
+  }
+  RoundMetrics run(std::int64_t round) {
+    std::vector<const Prompt*> prompts;
+    std::vector<const BaselineResponse*> baselines;
+    for (const auto& prompt : prompts_) prompts.push_back(&prompt);
+    for (const auto& baseline : baselines_) baselines.push_back(&baseline);
+    return crraft_round(policy_, *optimizer_, setting_, prompts, baselines, round);
+  }
+  Llama& policy() { return policy_; }
+  const Llama& reference() const { return reference_; }
+  const std::vector<Prompt>& prompts() const { return prompts_; }
+  AdamW& optimizer() { return *optimizer_; }
+
+ private:
+  Communicator data_;
+  PolicyOptions options_;
+  std::vector<Objective> objectives_;
+  Judges judges_;
+  Llama reference_, policy_;
+  std::vector<Prompt> prompts_;
+  std::vector<BaselineResponse> baselines_;
+  std::optional<AdamW> optimizer_;
+  RoundSetting setting_;
+};
+
+PolicyOptions toy_options() {
+  PolicyOptions options;
+  options.prompts_per_round = 7;
+  options.prompts_per_batch = 2;
+  options.max_new_tokens = 6;
+  options.rounds = 3;
+  options.train.learning_rate = 1e-2;
+  options.train.warmup_steps = 0;
+  options.train.micro_batch_tokens = 20;
+  options.judges.names = {};
+  return options;
+}
+
+double largest_difference(const Llama& a, const Llama& b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.parameters().size(); ++i)
+    largest = std::max(
+        largest, (a.parameters()[i].second.detach() - b.parameters()[i].second.detach()).abs().max().item<double>());
+  return largest;
+}
+
+bool is_time(const std::string& name) { return name.ends_with("_seconds"); }
+
+TEST(PolicyRound, DoesNotDependOnTheNumberOfRanks) {  // invariant 7
+  const Communicator world = Communicator::world(), self = Communicator::self();
+  PolicyOptions options = toy_options();
+  options.judges.names = {"well_formed", "repetition"};
+  const std::vector<Objective> objectives = {toy("helpfulness", 0.7, "w7"), toy("love", 0.3, "w1")};
+  Toy together(objectives, options, world), alone(objectives, options, self);
+  for (std::int64_t round = 0; round < 3; ++round) {
+    const RoundMetrics a = together.run(round), b = alone.run(round);
+    ASSERT_EQ(a.size(), b.size());
+    for (const auto& [name, value] : a)
+      if (!is_time(name)) {
+        EXPECT_NEAR(value, b.at(name), 1e-5 * std::max(1.0, std::abs(value))) << name;
+      }
+    EXPECT_GT(a.at("length_tokens"), 0);
+  }
+  EXPECT_LT(largest_difference(together.policy(), alone.policy()), 1e-5);
+  EXPECT_GT(largest_difference(together.policy(), together.reference()), 1e-3) << "it has learned";
+}
+
+TEST(PolicyRound, StartsAtTheReference) {
+  Toy toy_run({toy("helpfulness", 1, "w7")}, toy_options(), Communicator::world());
+  EXPECT_NEAR(toy_run.run(0).at("kl"), 0.0, 1e-4);
+  EXPECT_GT(std::abs(toy_run.run(1).at("kl")), 1e-4);
+}
+
+TEST(PolicyRound, LoveWeightZeroIsTheRunWithoutLoveBitForBit) {  // invariant 8
+  const Communicator world = Communicator::world();
+  Toy with({toy("helpfulness", 0.7, "w7"), toy("safety", 0.3, "w9"), toy("love", 0.0, "w1")}, toy_options(), world);
+  Toy without({toy("helpfulness", 0.7, "w7"), toy("safety", 0.3, "w9")}, toy_options(), world);
+  for (std::int64_t round = 0; round < 3; ++round) {
+    const RoundMetrics a = with.run(round), b = without.run(round);
+    for (const auto& [name, value] : b)
+      if (!is_time(name)) {
+        EXPECT_EQ(value, a.at(name)) << name;
+      }
+    EXPECT_TRUE(a.contains("reward_love"));
+  }
+  EXPECT_EQ(largest_difference(with.policy(), without.policy()), 0.0);
+}
+
+TEST(PolicyRound, WithoutJudgesCapAndWeightsItIsRaftBitForBit) {  // invariant 2
+  const Communicator self = Communicator::self();
+  for (const std::int64_t num_samples : {4, 1}) {
+    PolicyOptions options = toy_options();
+    options.num_samples = num_samples;
+    options.kl_max = 1e300;
+    options.weighting = "one";
+    Toy crraft({toy("helpfulness", 1, "w7")}, options, self), raft({toy("helpfulness", 1, "w7")}, options, self);
+    const RoundMetrics metrics = crraft.run(0);
+
+    // RAFT by hand: the best of the same samples, one step of supervised fine-tuning.
+    GenerationOptions generation;
+    generation.max_new_tokens = options.max_new_tokens;
+    generation.num_samples = num_samples;
+    generation.stop_ids = {23};
+    generation.seed = 11;
+    generation.round = 1;
+    generation.prompts_per_batch = options.prompts_per_batch;
+    std::vector<TokenIds> tokens;
+    std::vector<std::int64_t> ids;
+    for (const Prompt& prompt : raft.prompts()) {
+      tokens.push_back(prompt.tokens);
+      ids.push_back(prompt.id);
+    }
+    const auto samples = generate_over_ranks(raft.policy(), tokens, ids, generation, self);
+    std::vector<Document> documents;
+    std::vector<std::vector<std::int64_t>> micro_batches(1);
+    std::int64_t used = 0;
+    for (std::size_t p = 0; p < tokens.size(); ++p) {
+      std::size_t best = 0;
+      for (std::size_t k = 1; k < samples[p].size(); ++k)
+        if (number_of(decode(samples[p][k].tokens), "w7") > number_of(decode(samples[p][best].tokens), "w7")) best = k;
+      Document document{tokens[p], 3};
+      document.tokens.insert(document.tokens.end(), samples[p][best].tokens.begin(), samples[p][best].tokens.end());
+      const auto length = static_cast<std::int64_t>(document.tokens.size());
+      if (used > 0 && used + length > options.train.micro_batch_tokens) {
+        micro_batches.emplace_back();
+        used = 0;
+      }
+      used += length;
+      micro_batches.back().push_back(static_cast<std::int64_t>(p));
+      documents.push_back(document);
+    }
+    const std::vector<double> ones(documents.size(), -1.0);
+    const StepResult step =
+        train_step(raft.policy(), raft.optimizer(), micro_batches, static_cast<double>(documents.size()),
+                   learning_rate_at(options.train, 0, options.rounds), weighted_log_prob_loss(documents, ones), self);
+    EXPECT_EQ(step.loss, metrics.at("loss"));
+    EXPECT_EQ(largest_difference(crraft.policy(), raft.policy()), 0.0);
+    EXPECT_GT(largest_difference(crraft.policy(), crraft.reference()), 0.0);
+  }
+}
+
+TEST(PolicyRound, FallsBackToTheBaselineOrSkips) {  // invariant 3
+  PolicyOptions options = toy_options();
+  options.judges.names = {"forbidden_phrases", "length"};
+  options.judges.min_words = 0;
+  options.judges.max_words = 2;  // the baseline has two words
+  options.judges.forbidden_phrases.clear();
+  for (int t = 0; t < 23; ++t)
+    if (t != 4 && t != 5) options.judges.forbidden_phrases += "w" + std::to_string(t) + ",";
+  options.kl_max = -1e6;  // nobody survives
+  Toy baseline({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  const RoundMetrics used = baseline.run(0);
+  EXPECT_EQ(used.at("share_baseline"), 1.0);
+  EXPECT_EQ(used.at("share_no_survivor"), 1.0);
+  EXPECT_EQ(used.at("chosen_weight"), 0.5);
+  EXPECT_GT(used.at("grad_norm"), 0.0);
+  options.judges.max_words = 1;
+  Toy skipped({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  const RoundMetrics none = skipped.run(0);
+  EXPECT_EQ(none.at("share_skipped"), 1.0);
+  EXPECT_EQ(none.at("loss"), 0.0);
+  EXPECT_EQ(largest_difference(skipped.policy(), skipped.reference()), 0.0);
+}
+
+TEST(PolicyRound, RewardRisesOnTheToy) {
+  PolicyOptions options = toy_options();
+  options.rounds = 25;
+  Toy learner({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  double first = 0, last = 0;
+  for (std::int64_t round = 0; round < options.rounds; ++round) {
+    const double score = learner.run(round).at("score_helpfulness");
+    if (round < 5) first += score / 5;
+    if (round >= 20) last += score / 5;
+  }
+  EXPECT_GT(last, first + 0.2);
+}
+
+TEST(WeightedLoss, GradientEqualsFiniteDifferences) {
+  const std::vector<Document> documents = {{{1, 2, 3, 4, 5, 23}, 3}, {{1, 6, 7, 23}, 2}, {{2, 2, 9, 9}, 1}};
+  const std::vector<double> coefficients = {-0.73, -0.5, -0.11};
+  Llama model(tiny_config(), 5, at::kCPU);
+  model.set_trainable_layers(-1);
+  const auto loss = weighted_log_prob_loss(documents, coefficients);
+  const MicroLoss value = loss(model, {0, 1, 2});
+  value.loss_sum.backward();
+  // The same sum from log-probabilities of each document alone.
+  const auto sums = response_log_probs(model, documents, 1, Communicator::self(), "test");
+  EXPECT_NEAR(value.loss_sum.item<double>(), -0.73 * sums[0] - 0.5 * sums[1] - 0.11 * sums[2], 1e-4);
+  for (const std::string name :
+       {"model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"}) {
+    at::Tensor weights = model.parameter(name).detach();  // shares its memory
+    const at::Tensor gradient = model.parameter(name).grad();
+    const at::Tensor direction = gradient / gradient.norm();
+    const double step = 1e-2;
+    weights.add_(direction, step);
+    const double above = loss(model, {0, 1, 2}).loss_sum.item<double>();
+    weights.sub_(direction, 2 * step);
+    const double below = loss(model, {0, 1, 2}).loss_sum.item<double>();
+    weights.add_(direction, step);
+    const double wanted = gradient.norm().item<double>();
+    EXPECT_NEAR((above - below) / (2 * step), wanted, 0.01 * wanted) << name;
+  }
+}
+
+}  // namespace
+}  // namespace rluf
