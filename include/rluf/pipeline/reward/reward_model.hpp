@@ -11,13 +11,14 @@ namespace rluf {
 
 /// Kept in the model folder as rluf_reward.json.
 struct Calibration {
-  std::string objective;          ///< love, helpfulness, safety
-  std::string kind;               ///< "binary" (love) or "pairwise" (Bradley-Terry)
-  double prior_correction = 0;    ///< added to the raw logit (binary only)
-  double scale = 1, shift = 0;    ///< calibrated logit = scale * (raw + prior_correction) + shift
+  std::string objective;        ///< love, helpfulness, safety
+  std::string kind;             ///< "binary" (love) or "pairwise" (Bradley-Terry)
+  double prior_correction = 0;  ///< added to the raw logit (binary only)
+  double scale = 1, shift = 0;  ///< calibrated logit = scale * (raw + prior_correction) + shift
 };
 
-/// Probability of the objective from a raw score: sigmoid(scale * (raw + prior_correction) + shift). @source ALGORITHM 1.2
+/// Probability of the objective from a raw score: sigmoid(scale * (raw + prior_correction) + shift). @source
+/// ALGORITHM 1.2
 double calibrated_probability(double raw_score, const Calibration& calibration);
 
 struct RewardModel {

@@ -1,0 +1,50 @@
+#pragma once
+/// How good scores are: discrimination, calibration, length bias, each with an interval. Pure functions.
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <vector>
+
+namespace rluf {
+
+/// Scored examples with 0/1 labels in ascending order of score. `clusters`: 0..num_clusters-1, what a bootstrap
+/// resamples.
+struct BinaryScores {
+  std::vector<double> logits, labels;
+  std::vector<std::int64_t> clusters;
+  std::int64_t num_clusters = 0;
+  /// Sorts; `cluster_keys` may be any numbers (user hashes).
+  static BinaryScores sorted(const std::vector<double>& logits, const std::vector<double>& labels,
+                             const std::vector<std::int64_t>& cluster_keys);
+};
+
+/// Weights count how often an example stands in a resample (all 1: the data themselves). @shape weights [n]
+/// Every one returns NaN where it is undefined (one class only).
+/// Area under the ROC curve, ties count half. @source Mann-Whitney
+double auroc(const BinaryScores& scores, const std::vector<double>& weights);
+/// Average precision: sum over distinct thresholds of precision times gained recall.
+double auprc(const BinaryScores& scores, const std::vector<double>& weights);
+double log_loss(const BinaryScores& scores, const std::vector<double>& weights);
+double brier(const BinaryScores& scores, const std::vector<double>& weights);
+/// Expected calibration error over bins of equal mass. @source ALGORITHM 3.3
+double ece(const BinaryScores& scores, const std::vector<double>& weights, int num_bins = 10);
+/// Logistic regression of the label on the logit: {intercept, slope}; {0, 1} is perfect. Newton's method.
+std::pair<double, double> calibration_line(const BinaryScores& scores, const std::vector<double>& weights);
+
+struct ReliabilityBin {
+  double mean_probability, rate, count;
+};
+std::vector<ReliabilityBin> reliability(const BinaryScores& scores, int num_bins = 10);
+
+/// Percentile interval (95 %) of a statistic under resampling of whole clusters. NaN replicates are left out.
+struct Interval {
+  double value, low, high;
+  nlohmann::json to_json() const;  ///< {"value", "low", "high"}; null with a reason where undefined
+};
+Interval bootstrap_interval(const std::vector<std::int64_t>& clusters, std::int64_t num_clusters, int num_replicates,
+                            std::uint64_t seed,
+                            const std::function<double(const std::vector<double>& weights)>& statistic);
+/// Percentile interval of given replicates around a value.
+Interval percentile_interval(double value, std::vector<double> replicates);
+
+}  // namespace rluf

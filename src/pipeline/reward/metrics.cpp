@@ -1,0 +1,209 @@
+#include "rluf/pipeline/reward/metrics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+#include <numeric>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/random.hpp"
+
+namespace rluf {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+double sigmoid(double logit) {
+  return logit >= 0 ? 1 / (1 + std::exp(-logit)) : std::exp(logit) / (1 + std::exp(logit));
+}
+/// log(1 + exp(x)) without overflow.
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+double total(const std::vector<double>& weights) { return std::accumulate(weights.begin(), weights.end(), 0.0); }
+
+double positives(const BinaryScores& scores, const std::vector<double>& weights) {
+  return std::inner_product(weights.begin(), weights.end(), scores.labels.begin(), 0.0);
+}
+
+/// Calls group(first, last) for each run of equal scores, lowest first.
+template <class Group>
+void for_each_tie(const BinaryScores& scores, const Group& group) {
+  for (std::size_t first = 0; first < scores.logits.size();) {
+    std::size_t last = first;
+    while (last < scores.logits.size() && scores.logits[last] == scores.logits[first]) ++last;
+    group(first, last);
+    first = last;
+  }
+}
+
+template <class Term>
+double weighted_mean(const BinaryScores& scores, const std::vector<double>& weights, const Term& term) {
+  double sum = 0;
+  for (std::size_t i = 0; i < scores.logits.size(); ++i) sum += weights[i] * term(scores.logits[i], scores.labels[i]);
+  return sum / total(weights);
+}
+
+/// Calls bin(sum of probabilities, sum of labels, weight) for each of the bins of equal mass.
+template <class Bin>
+void for_each_bin(const BinaryScores& scores, const std::vector<double>& weights, int num_bins, const Bin& bin) {
+  const double mass = total(weights);
+  double before = 0, probability = 0, label = 0, weight = 0;
+  int next = 1;
+  for (std::size_t i = 0; i < scores.logits.size(); ++i) {
+    probability += weights[i] * sigmoid(scores.logits[i]);
+    label += weights[i] * scores.labels[i];
+    weight += weights[i];
+    before += weights[i];
+    if (i + 1 == scores.logits.size() || before >= mass * next / num_bins) {
+      if (weight > 0) bin(probability, label, weight);
+      probability = label = weight = 0;
+      while (next < num_bins && before >= mass * next / num_bins) ++next;
+    }
+  }
+}
+
+}  // namespace
+
+BinaryScores BinaryScores::sorted(const std::vector<double>& logits, const std::vector<double>& labels,
+                                  const std::vector<std::int64_t>& cluster_keys) {
+  RLUF_ASSERT(logits.size() == labels.size() && logits.size() == cluster_keys.size());
+  std::vector<std::size_t> order(logits.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return logits[a] < logits[b] || (logits[a] == logits[b] && a < b); });
+  std::map<std::int64_t, std::int64_t> numbers;  // in the order of keys, so that it does not depend on the scores
+  for (const std::int64_t key : cluster_keys) numbers.emplace(key, 0);
+  std::int64_t next = 0;
+  for (auto& [key, number] : numbers) number = next++;
+  BinaryScores scores;
+  scores.num_clusters = next;
+  for (const std::size_t i : order) {
+    scores.logits.push_back(logits[i]);
+    scores.labels.push_back(labels[i]);
+    scores.clusters.push_back(numbers[cluster_keys[i]]);
+  }
+  return scores;
+}
+
+double auroc(const BinaryScores& scores, const std::vector<double>& weights) {
+  const double num_positive = positives(scores, weights), num_negative = total(weights) - num_positive;
+  if (num_positive <= 0 || num_negative <= 0) return kNaN;
+  double wins = 0, negatives_below = 0;
+  for_each_tie(scores, [&](std::size_t first, std::size_t last) {
+    double positive = 0, negative = 0;
+    for (std::size_t i = first; i < last; ++i) (scores.labels[i] > 0.5 ? positive : negative) += weights[i];
+    wins += positive * (negatives_below + 0.5 * negative);
+    negatives_below += negative;
+  });
+  return wins / (num_positive * num_negative);
+}
+
+double auprc(const BinaryScores& scores, const std::vector<double>& weights) {
+  const double num_positive = positives(scores, weights);
+  if (num_positive <= 0) return kNaN;
+  // From the lowest threshold upwards: everything at or above it is called positive.
+  double true_positive = num_positive, called = total(weights), sum = 0;
+  for_each_tie(scores, [&](std::size_t first, std::size_t last) {
+    double positive = 0, all = 0;
+    for (std::size_t i = first; i < last; ++i) {
+      positive += weights[i] * scores.labels[i];
+      all += weights[i];
+    }
+    if (called > 0) sum += positive / num_positive * (true_positive / called);
+    true_positive -= positive;
+    called -= all;
+  });
+  return sum;
+}
+
+double log_loss(const BinaryScores& scores, const std::vector<double>& weights) {
+  return weighted_mean(scores, weights, [](double logit, double label) { return softplus(logit) - label * logit; });
+}
+
+double brier(const BinaryScores& scores, const std::vector<double>& weights) {
+  return weighted_mean(scores, weights, [](double logit, double label) { return std::pow(sigmoid(logit) - label, 2); });
+}
+
+double ece(const BinaryScores& scores, const std::vector<double>& weights, int num_bins) {
+  double sum = 0;
+  for_each_bin(scores, weights, num_bins,
+               [&](double probability, double label, double) { sum += std::abs(probability - label); });
+  return sum / total(weights);
+}
+
+std::vector<ReliabilityBin> reliability(const BinaryScores& scores, int num_bins) {
+  std::vector<ReliabilityBin> bins;
+  for_each_bin(scores, std::vector<double>(scores.logits.size(), 1.0), num_bins,
+               [&](double probability, double label, double weight) {
+                 bins.push_back({probability / weight, label / weight, weight});
+               });
+  return bins;
+}
+
+std::pair<double, double> calibration_line(const BinaryScores& scores, const std::vector<double>& weights) {
+  const double num_positive = positives(scores, weights);
+  if (num_positive <= 0 || num_positive >= total(weights)) return {kNaN, kNaN};
+  double intercept = 0, slope = 1;
+  for (int iteration = 0; iteration < 50; ++iteration) {
+    double g0 = 0, g1 = 0, h00 = 0, h01 = 0, h11 = 0;
+    for (std::size_t i = 0; i < scores.logits.size(); ++i) {
+      const double x = scores.logits[i], p = sigmoid(intercept + slope * x), w = weights[i];
+      g0 += w * (scores.labels[i] - p);
+      g1 += w * (scores.labels[i] - p) * x;
+      h00 += w * p * (1 - p);
+      h01 += w * p * (1 - p) * x;
+      h11 += w * p * (1 - p) * x * x;
+    }
+    const double determinant = h00 * h11 - h01 * h01;
+    if (!(std::abs(determinant) > 1e-12 * h00 * h11)) return {kNaN, kNaN};  // all logits equal, or separated
+    const double d0 = (h11 * g0 - h01 * g1) / determinant, d1 = (h00 * g1 - h01 * g0) / determinant;
+    const double damping = std::min(1.0, 2.0 / std::max({std::abs(d0), std::abs(d1), 1e-300}));
+    intercept += damping * d0;
+    slope += damping * d1;
+    if (std::abs(d0) + std::abs(d1) < 1e-10) return {intercept, slope};
+  }
+  return {kNaN, kNaN};
+}
+
+nlohmann::json Interval::to_json() const {
+  if (!std::isfinite(value))
+    return {{"value", nullptr}, {"reason", "undefined on these data (a single class, or constant scores)"}};
+  nlohmann::json json{{"value", value}};
+  if (std::isfinite(low) && std::isfinite(high)) {
+    json["low"] = low;
+    json["high"] = high;
+  }
+  return json;
+}
+
+Interval percentile_interval(double value, std::vector<double> replicates) {
+  std::erase_if(replicates, [](double x) { return !std::isfinite(x); });
+  if (replicates.size() < 20) return {value, kNaN, kNaN};
+  std::sort(replicates.begin(), replicates.end());
+  const auto quantile = [&](double q) {
+    const double position = q * static_cast<double>(replicates.size() - 1);
+    const auto below = static_cast<std::size_t>(position);
+    const std::size_t above = std::min(below + 1, replicates.size() - 1);
+    return replicates[below] + (position - static_cast<double>(below)) * (replicates[above] - replicates[below]);
+  };
+  return {value, quantile(0.025), quantile(0.975)};
+}
+
+Interval bootstrap_interval(const std::vector<std::int64_t>& clusters, std::int64_t num_clusters, int num_replicates,
+                            std::uint64_t seed,
+                            const std::function<double(const std::vector<double>& weights)>& statistic) {
+  std::vector<double> weights(clusters.size(), 1.0), replicates;
+  const double value = statistic(weights);
+  for (int replicate = 0; replicate < num_replicates && num_clusters > 0; ++replicate) {
+    RandomStream random(seed, Purpose::kBootstrap, static_cast<std::uint64_t>(replicate));
+    std::vector<double> counts(static_cast<std::size_t>(num_clusters), 0.0);
+    for (std::int64_t draw = 0; draw < num_clusters; ++draw)
+      counts[random.below(static_cast<std::uint64_t>(num_clusters))] += 1;
+    for (std::size_t i = 0; i < clusters.size(); ++i) weights[i] = counts[static_cast<std::size_t>(clusters[i])];
+    replicates.push_back(statistic(weights));
+  }
+  return percentile_interval(value, std::move(replicates));
+}
+
+}  // namespace rluf

@@ -1,0 +1,322 @@
+#include "rluf/pipeline/reward/reward.hpp"
+
+#include <torch/torch.h>
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/core/random.hpp"
+#include "rluf/kernels/reductions.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/reward/losses.hpp"
+#include "rluf/pipeline/reward/metrics.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+#include "rluf/pipeline/sft/sft.hpp"
+
+namespace rluf {
+namespace {
+
+using Json = nlohmann::json;
+
+/// First scalar head of each document. @shape [num_documents]
+at::Tensor scores_of(const Llama& model, const std::vector<TokenIds>& documents) {
+  const PackedBatch batch = PackedBatch::from(documents, model.device());
+  return model.scores(model.hidden(batch), batch).select(1, 0);
+}
+
+at::Tensor tensor_of(const std::vector<float>& values, at::Device device) {
+  return torch::tensor(values, torch::kFloat32).to(device);
+}
+
+std::vector<TokenIds> tokens_of(const DocumentStore& store, std::vector<double>* response_tokens) {
+  std::vector<TokenIds> tokens;
+  for (std::int64_t i = 0; i < store.size(); ++i) {
+    Document document = store.document(i);
+    if (response_tokens != nullptr)
+      response_tokens->push_back(static_cast<double>(document.tokens.size()) -
+                                 static_cast<double>(document.response_start));
+    tokens.push_back(std::move(document.tokens));
+  }
+  return tokens;
+}
+
+Json interval_of(const BinaryScores& scores, const RewardOptions& options, std::uint64_t seed,
+                 const std::function<double(const BinaryScores&, const std::vector<double>&)>& metric) {
+  return bootstrap_interval(scores.clusters, scores.num_clusters, static_cast<int>(options.bootstrap_replicates), seed,
+                            [&](const std::vector<double>& weights) { return metric(scores, weights); })
+      .to_json();
+}
+
+/// Correlation with an interval by resampling rows.
+Json correlation_of(const std::vector<double>& x, const std::vector<double>& y, const RewardOptions& options,
+                    std::uint64_t seed) {
+  std::vector<double> replicates;
+  for (std::int64_t replicate = 0; replicate < options.bootstrap_replicates; ++replicate) {
+    RandomStream random(seed, Purpose::kBootstrap, static_cast<std::uint64_t>(replicate));
+    std::vector<double> a, b;
+    for (std::size_t draw = 0; draw < x.size(); ++draw) {
+      const std::size_t i = random.below(x.size());
+      a.push_back(x[i]);
+      b.push_back(y[i]);
+    }
+    replicates.push_back(pearson(a, b));
+  }
+  return percentile_interval(pearson(x, y), std::move(replicates)).to_json();
+}
+
+std::string text_of(const Json& metric) {
+  if (!metric.contains("value") || metric["value"].is_null()) return "undefined";
+  char text[80];
+  if (metric.contains("low")) {
+    std::snprintf(text, sizeof text, "%.4g [%.4g, %.4g]", metric["value"].get<double>(), metric["low"].get<double>(),
+                  metric["high"].get<double>());
+  } else {
+    std::snprintf(text, sizeof text, "%.4g", metric["value"].get<double>());
+  }
+  return text;
+}
+
+void print_metrics(const std::string& objective, const Json& metrics) {
+  std::string text = objective + ": held-out metrics, 95 % intervals";
+  for (const auto& [name, metric] : metrics.items())
+    text +=
+        concat("\n  ", name, std::string(std::max<std::size_t>(1, 34 - std::min<std::size_t>(33, name.size())), ' '),
+               text_of(metric));
+  log_info(text);
+}
+
+Json evaluate_love(const RewardModel& reward, const LabelledData& held_out, const RewardOptions& options,
+                   const ObjectiveOptions& objective, const StageContext& context) {
+  std::vector<double> lengths;
+  const auto raw = score_documents(reward.model, tokens_of(held_out.documents(), &lengths),
+                                   objective.train.micro_batch_tokens, context.grid.data, "love evaluation");
+  std::vector<double> labels(held_out.labels().begin(), held_out.labels().end()), corrected(raw);
+  for (double& logit : corrected) logit += reward.calibration.prior_correction;
+  const BinaryScores before = BinaryScores::sorted(raw, labels, held_out.users()),
+                     after = BinaryScores::sorted(corrected, labels, held_out.users());
+  const std::uint64_t seed = context.seed();
+  double positives = 0, mean_probability = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    positives += labels[i];
+    mean_probability += calibrated_probability(raw[i], reward.calibration) / static_cast<double>(labels.size());
+  }
+  if (positives < 20)
+    log_warning(concat("the hold-out has only ", positives,
+                       " positives (its metrics are mostly noise): hold out more, or bring a larger log"));
+  Json table{{"held_out_examples", labels.size()},
+             {"held_out_positives", positives},
+             {"held_out_users", after.num_clusters},
+             {"held_out_rate", positives / static_cast<double>(labels.size())},
+             {"mean_corrected_probability", mean_probability}};
+  Json& metrics = table["metrics"];
+  metrics["auroc"] = interval_of(after, options, seed, auroc);
+  metrics["auprc"] = interval_of(after, options, seed, auprc);
+  metrics["log_loss"] = interval_of(after, options, seed, log_loss);
+  metrics["brier"] = interval_of(after, options, seed, brier);
+  const auto ece10 = [](const BinaryScores& scores, const std::vector<double>& weights) {
+    return ece(scores, weights, 10);
+  };
+  metrics["ece_raw"] = interval_of(before, options, seed, ece10);
+  metrics["ece_corrected"] = interval_of(after, options, seed, ece10);
+  metrics["calibration_intercept"] =
+      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).first; });
+  metrics["calibration_slope"] =
+      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).second; });
+  metrics["length_correlation"] = correlation_of(raw, lengths, options, seed);
+  for (const ReliabilityBin& bin : reliability(after))
+    table["reliability"].push_back(
+        {{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
+  return table;
+}
+
+Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardOptions& options,
+                    const ObjectiveOptions& objective, const StageContext& context) {
+  std::vector<double> chosen_lengths, rejected_lengths;
+  const std::string stage = reward.calibration.objective + " evaluation";
+  const auto chosen = score_documents(reward.model, tokens_of(held_out.chosen(), &chosen_lengths),
+                                      objective.train.micro_batch_tokens, context.grid.data, stage);
+  const auto rejected = score_documents(reward.model, tokens_of(held_out.rejected(), &rejected_lengths),
+                                        objective.train.micro_batch_tokens, context.grid.data, stage);
+  const std::size_t n = chosen.size();
+  std::vector<double> score_difference, length_difference, scores(chosen), lengths(chosen_lengths);
+  std::vector<std::int64_t> pairs;
+  scores.insert(scores.end(), rejected.begin(), rejected.end());
+  lengths.insert(lengths.end(), rejected_lengths.begin(), rejected_lengths.end());
+  for (std::size_t i = 0; i < n; ++i) {
+    score_difference.push_back(chosen[i] - rejected[i]);
+    length_difference.push_back(chosen_lengths[i] - rejected_lengths[i]);
+    pairs.push_back(static_cast<std::int64_t>(i));
+  }
+  // An average response of the hold-out gets the calibrated probability 0.5.
+  reward.calibration.shift = -moments(scores).mean;
+  const auto share_positive = [&](const std::vector<double>& differences) {
+    return bootstrap_interval(pairs, static_cast<std::int64_t>(n), static_cast<int>(options.bootstrap_replicates),
+                              context.seed(),
+                              [&](const std::vector<double>& weights) {
+                                double wins = 0, all = 0;
+                                for (std::size_t i = 0; i < n; ++i) {
+                                  wins += weights[i] * (differences[i] > 0 ? 1.0 : differences[i] == 0 ? 0.5 : 0.0);
+                                  all += weights[i];
+                                }
+                                return wins / all;
+                              })
+        .to_json();
+  };
+  Json table{{"held_out_pairs", n}};
+  table["metrics"]["pair_accuracy"] = share_positive(score_difference);
+  table["metrics"]["pair_accuracy_of_length"] = share_positive(length_difference);
+  table["metrics"]["log_loss"] = bootstrap_interval(pairs, static_cast<std::int64_t>(n),
+                                                    static_cast<int>(options.bootstrap_replicates), context.seed(),
+                                                    [&](const std::vector<double>& weights) {
+                                                      double loss = 0, all = 0;
+                                                      for (std::size_t i = 0; i < n; ++i) {
+                                                        loss += weights[i] * std::log1p(std::exp(-score_difference[i]));
+                                                        all += weights[i];
+                                                      }
+                                                      return loss / all;
+                                                    })
+                                     .to_json();
+  table["metrics"]["length_correlation"] = correlation_of(scores, lengths, options, context.seed());
+  return table;
+}
+
+/// The objective's model before training: one scalar head on the starting model.
+RewardModel starting_reward(const std::string& name, const StageContext& context, const std::string& base) {
+  RewardModel reward{.model = Llama::load(base, context.device, 1, context.seed()),
+                     .text = load_model_text(base, context.model),
+                     .calibration = {.objective = name, .kind = name == "love" ? "binary" : "pairwise"}};
+  reward.model.set_compute_type(compute_type(context.model));
+  return reward;
+}
+
+void finish(const std::string& name, const RewardModel& reward, Json table,
+            const std::map<std::string, double>& averages, const std::string& base, const StageContext& context) {
+  table["objective"] = name;
+  table["base"] = base;
+  table["final_training_metrics"] = averages;
+  print_metrics(name, table["metrics"]);
+  guarded(context.grid.data, [&] {
+    if (context.grid.data.rank() == 0) reward.save(context.directory.model(name), context.model.save_dtype);
+    context.directory.write_table("reward_" + name, table);
+  });
+}
+
+void train_love(const RewardOptions& options, const StageContext& context) {
+  const ObjectiveOptions& objective = options.love;
+  const Communicator& comm = context.grid.data;
+  const std::string base = starting_model(objective.base, context);
+  RewardModel reward = starting_reward("love", context, base);
+  const LabelledData examples(context.directory.data("love.h5"), Split::kTrain, comm),
+      held_out(context.directory.data("love.h5"), Split::kHoldout, comm);
+  const auto averages = train(
+      reward.model,
+      {.stage = "love",
+       .num_tokens = examples.documents().num_tokens(),
+       .seed = context.seed(),
+       .identity = {{"base", base},
+                    {"examples", examples.documents().size()},
+                    {"batch", objective.train.global_batch}}},
+      objective.train,
+      [&](const Llama& model, const std::vector<std::int64_t>& batch) {
+        std::vector<TokenIds> documents;
+        std::vector<float> labels;
+        for (const std::int64_t i : batch) {
+          documents.push_back(examples.documents().document(i).tokens);
+          labels.push_back(examples.labels()[static_cast<std::size_t>(i)]);
+        }
+        return MicroLoss{binary_cross_entropy_sum(scores_of(model, documents), tensor_of(labels, model.device())), {}};
+      },
+      comm, context.directory);
+  reward.calibration.prior_correction = examples.prior_correction();
+  Json table = evaluate_love(reward, held_out, options, objective, context);
+  double positives = 0;
+  for (const float label : examples.labels()) positives += label;
+  table["training_examples"] = examples.documents().size();
+  table["training_rate"] = positives / static_cast<double>(examples.documents().size());
+  table["prior_correction"] = reward.calibration.prior_correction;
+  finish("love", reward, std::move(table), averages, base, context);
+}
+
+void train_pairs(const std::string& name, const ObjectiveOptions& objective, const RewardOptions& options,
+                 const StageContext& context) {
+  const Communicator& comm = context.grid.data;
+  const std::string base = starting_model(objective.base, context), path = context.directory.data(name + ".h5");
+  RewardModel reward = starting_reward(name, context, base);
+  const PairData pairs(path, Split::kTrain, comm), held_out(path, Split::kHoldout, comm);
+  std::vector<std::int64_t> num_tokens;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(pairs.chosen().size()); ++i)
+    num_tokens.push_back(pairs.chosen().num_tokens()[i] + pairs.rejected().num_tokens()[i]);
+  const auto averages = train(
+      reward.model,
+      {.stage = name,
+       .num_tokens = num_tokens,
+       .seed = context.seed(),
+       .identity = {{"base", base}, {"pairs", num_tokens.size()}, {"batch", objective.train.global_batch}}},
+      objective.train,
+      [&](const Llama& model, const std::vector<std::int64_t>& batch) {
+        std::vector<TokenIds> documents;
+        std::vector<float> margins;
+        for (const std::int64_t i : batch) documents.push_back(pairs.chosen().document(i).tokens);
+        for (const std::int64_t i : batch) {
+          documents.push_back(pairs.rejected().document(i).tokens);
+          margins.push_back(static_cast<float>(objective.margin) * pairs.margins()[static_cast<std::size_t>(i)]);
+        }
+        const auto count = static_cast<std::int64_t>(batch.size());
+        const at::Tensor scores = scores_of(model, documents), chosen = scores.slice(0, 0, count),
+                         rejected = scores.slice(0, count);
+        return MicroLoss{bradley_terry_sum(chosen, rejected, tensor_of(margins, model.device()), objective.centering),
+                         {{"pair_accuracy", chosen.gt(rejected).sum().item<double>()}}};
+      },
+      comm, context.directory);
+  Json table = evaluate_pairs(reward, held_out, options, objective, context);
+  table["training_pairs"] = num_tokens.size();
+  finish(name, reward, std::move(table), averages, base, context);
+}
+
+}  // namespace
+
+void ObjectiveOptions::describe(OptionTable& table, const std::string& name, bool pairs) {
+  table.section(name, concat("The ", name, " model: ",
+                             pairs ? "Bradley-Terry on pairs of responses."
+                                   : "P[Love], binary cross-entropy on labelled responses."));
+  table.add("base", &base,
+            {.text = "model folder to start from; empty: models/reference, else model.base", .allow_empty = true});
+  if (pairs) {
+    table.add("margin", &margin, {.text = "factor of a pair's margin in the loss", .low = 0});
+    table.add("centering", &centering, {.text = "weight of the squared sum of a pair's scores", .low = 0});
+  }
+  train.describe(table);
+}
+
+void RewardOptions::describe(OptionTable& table) {
+  table.section("reward", "Which reward models are trained, and how they are measured.");
+  table.add("objective", &objective,
+            {.text = "all: every one that has data", .choices = {"all", "love", "helpfulness", "safety"}});
+  table.add("bootstrap_replicates", &bootstrap_replicates,
+            {.text = "resamples behind each interval", .low = 20, .high = 100000});
+  love.describe(table, "love", false);
+  helpfulness.describe(table, "helpfulness", true);
+  safety.describe(table, "safety", true);
+}
+
+void run_reward(const RewardOptions& options, const DataOptions&, const StageContext& context) {
+  const auto wanted = [&](const std::string& name) {
+    if (options.objective != "all" && options.objective != name) return false;
+    if (std::filesystem::exists(context.directory.data(name + ".h5"))) return true;
+    if (options.objective == name)
+      fail_input(concat("there are no data for the objective ", name),
+                 concat(context.directory.data(name + ".h5"), " is missing"),
+                 "name its source in [data] and run the dataset stage");
+    log_info(concat("reward: no data for ", name, ", skipped"));
+    return false;
+  };
+  if (wanted("love")) train_love(options, context);
+  if (wanted("helpfulness")) train_pairs("helpfulness", options.helpfulness, options, context);
+  if (wanted("safety")) train_pairs("safety", options.safety, options, context);
+}
+
+}  // namespace rluf
