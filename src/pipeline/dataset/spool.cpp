@@ -25,6 +25,7 @@ template <class T>
 void write_part(Hdf5File& file, const std::string& name, at::ScalarType type, const std::vector<T>& values,
                 const Communicator& comm) {
   file.create_dataset(name, type, {static_cast<std::int64_t>(values.size())});
+  if (values.empty()) return;  // an empty split has nothing to write
   const Range part = shard_range(static_cast<std::int64_t>(values.size()), comm.size(), comm.rank());
   at::Tensor local = at::empty({part.count()}, type);
   if (part.count() > 0)
