@@ -29,12 +29,11 @@ def render(batch):
     rows, at = [], 0
     for count in counts:
         parts = [[start] + ids + [end] + newline for ids in encoded[at:at + count]]
-        answer = encoded[at + count] + [end] + newline
+        answer = encoded[at + count] + [end]
         at += count + 1
         room = 1024 - len(header)
         if len(answer) > room:
-            tail = 1 + len(newline)
-            answer = answer[:room - tail] + answer[-tail:]
+            answer = answer[:room - 1] + [end]
         budget = room - len(answer)
         while len(parts) > 1 and sum(map(len, parts)) > budget:
             parts.pop(0)

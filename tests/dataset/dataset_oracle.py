@@ -49,7 +49,7 @@ def expected_documents(rows, tokenizer, max_turns, max_tokens):
     documents = []
     for row in rows:
         header = [start] + ids("assistant\n")
-        answer = ids(row["response"]) + [end] + ids("\n")
+        answer = ids(row["response"]) + [end]
         if len(header) + len(answer) > max_tokens:
             raise SystemExit("the sample holds too long a response")
         parts = [[start] + ids(m["role"] + "\n" + m["content"]) + [end] + ids("\n") for m in row["messages"][-max_turns:]]
