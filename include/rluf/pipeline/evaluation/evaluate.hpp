@@ -1,0 +1,31 @@
+#pragma once
+/// The evaluate stage: candidates ranked offline by their mean corrected P[Love] on the same prompts.
+#include <cstdint>
+#include <string>
+
+#include "rluf/config/option_table.hpp"
+#include "rluf/kernels/sampling.hpp"
+#include "rluf/pipeline/dataset/data_options.hpp"
+#include "rluf/pipeline/stage.hpp"
+
+namespace rluf {
+
+struct EvaluationOptions {
+  std::string love_model = "";   ///< empty: models/love of the run
+  std::int64_t max_prompts = 0;  ///< 0: all
+  std::int64_t bootstrap_replicates = 1000;
+  std::int64_t micro_batch_tokens = 2048;
+  std::int64_t max_new_tokens = 128;  ///< of candidates that are models
+  SamplingOptions sampling;
+  std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
+  void describe(OptionTable& table);
+};
+
+/// Scores data.candidates with the love model and writes tables/evaluation.json: for each candidate n, mean corrected
+/// probability with interval, place with interval, difference to the best, mean raw score, length, closing phrases;
+/// with data.online also Pearson (Fisher interval) and Spearman between offline and online. Candidates that are model
+/// folders answer the files' prompts, or the held-out prompts if there are no files.
+/// @collective @throws Error(kBadInput) without a love model, Error(kBadData) for different prompts
+void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context);
+
+}  // namespace rluf

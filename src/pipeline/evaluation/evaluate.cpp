@@ -1,0 +1,303 @@
+#include "rluf/pipeline/evaluation/evaluate.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <optional>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/io/jsonl.hpp"
+#include "rluf/kernels/reductions.hpp"
+#include "rluf/model/generation.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/evaluation/candidates.hpp"
+#include "rluf/pipeline/evaluation/statistics.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+
+namespace rluf {
+namespace {
+
+/// Draws of this stage never meet those of a CRRAFT round, which count from 0.
+constexpr std::uint64_t kEvaluationRound = std::uint64_t{1} << 40;
+
+/// What the love model says of one candidate's responses, prompt by prompt.
+struct ScoredCandidate {
+  std::vector<double> probabilities, raw_scores, response_tokens;
+  double closings = 0;
+  std::int64_t truncated = 0;
+};
+
+std::vector<std::string> split_phrases(const std::string& list) {
+  std::vector<std::string> phrases;
+  for (std::size_t first = 0; first < list.size();) {
+    const std::size_t comma = std::min(list.find(',', first), list.size());
+    std::string phrase = list.substr(first, comma - first);
+    phrase.erase(0, phrase.find_first_not_of(' '));
+    phrase.erase(phrase.find_last_not_of(' ') + 1);
+    std::transform(phrase.begin(), phrase.end(), phrase.begin(), [](unsigned char c) {
+      return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c);
+    });
+    if (!phrase.empty()) phrases.push_back(phrase);
+    first = comma + 1;
+  }
+  return phrases;
+}
+
+/// Asks a model folder for one response to each prompt. @collective
+std::vector<std::string> generate_responses(const Candidate& candidate,
+                                            const std::vector<std::vector<Message>>& messages,
+                                            const EvaluationOptions& options, const DataOptions& data,
+                                            const StageContext& context) {
+  std::optional<Llama> model;
+  std::unique_ptr<ModelText> text;
+  std::vector<TokenIds> prompts;
+  std::vector<std::int64_t> ids;
+  guarded(context.grid.data, [&] {
+    model = Llama::load(candidate.path, context.device);
+    model->set_compute_type(compute_type(context.model));
+    text = load_model_text(candidate.path, context.model);
+    if (model->config().num_scores > 0)
+      fail_input(concat(candidate.path, " is a scoring model"), "it cannot answer prompts",
+                 "name a chat model's folder");
+    const std::int64_t room =
+        std::min(data.max_tokens, model->config().max_position_embeddings) - options.max_new_tokens;
+    if (room < 1)
+      fail_input(concat("evaluate.max_new_tokens = ", options.max_new_tokens, " leaves no room for a prompt"),
+                 "prompt and response share the context", "lower it, or raise data.max_tokens");
+    for (const auto& prompt : messages) {
+      prompts.push_back(render_prompt(prompt, *text, data.max_turns, room));
+      ids.push_back(static_cast<std::int64_t>(ids.size()));
+    }
+  });
+  const auto samples = generate_over_ranks(*model, prompts, ids,
+                                           {.max_new_tokens = options.max_new_tokens,
+                                            .num_samples = 1,
+                                            .sampling = options.sampling,
+                                            .stop_ids = text->chat.stop_ids(),
+                                            .seed = context.seed(),
+                                            .round = kEvaluationRound},
+                                           context.grid.data);
+  std::vector<std::string> responses;
+  for (const auto& sample : samples) responses.push_back(text->tokenizer.decode(sample[0].tokens));
+  return responses;
+}
+
+/// @collective
+ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<std::vector<Message>>& prompts,
+                                const RewardModel& love, const EvaluationOptions& options, const DataOptions& data,
+                                const StageContext& context) {
+  ScoredCandidate scored;
+  std::vector<TokenIds> documents;
+  guarded(context.grid.data, [&] {
+    const auto phrases = split_phrases(options.closing_phrases);
+    const std::int64_t max_tokens = std::min(data.max_tokens, love.model.config().max_position_embeddings);
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      RenderedDocument rendered =
+          render_document(prompts[i], candidate.responses[i], *love.text, data.max_turns, max_tokens);
+      if (rendered.truncated_tokens > 0) ++scored.truncated;
+      if (holds_phrase(candidate.responses[i], phrases)) scored.closings += 1;
+      scored.response_tokens.push_back(static_cast<double>(static_cast<std::int64_t>(rendered.document.tokens.size()) -
+                                                           rendered.document.response_start));
+      documents.push_back(std::move(rendered.document.tokens));
+    }
+  });
+  scored.raw_scores = score_documents(love.model, documents, options.micro_batch_tokens, context.grid.data,
+                                      concat("evaluate ", candidate.name));
+  for (const double raw : scored.raw_scores)
+    scored.probabilities.push_back(calibrated_probability(raw, love.calibration));
+  return scored;
+}
+
+/// data.online: {candidate: {"love_rate": x}}. @throws Error(kBadData)
+std::map<std::string, double> read_online(const std::string& path) {
+  std::map<std::string, double> rates;
+  const Json json = read_json(path);
+  if (!json.is_object())
+    fail_data(path + " is no JSON object", "it maps candidates to their online values",
+              "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
+  for (const auto& [name, value] : json.items()) {
+    if (!value.is_object() || !value.contains("love_rate") || !value["love_rate"].is_number())
+      fail_data(concat(path, ": candidate ", name, " has no number love_rate"), "nothing can be compared with it",
+                "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
+    rates[name] = value["love_rate"].get<double>();
+  }
+  return rates;
+}
+
+Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+/// Offline means against online rates of the candidates that have both.
+Json compare_online(const std::vector<Candidate>& candidates, const std::vector<double>& means,
+                    const std::map<std::string, double>& rates) {
+  std::vector<double> offline, online;
+  Json without = Json::array(), unknown = Json::array();
+  std::map<std::string, double> left(rates);
+  for (std::size_t c = 0; c < candidates.size(); ++c) {
+    const auto found = rates.find(candidates[c].name);
+    if (found == rates.end()) {
+      without.push_back(candidates[c].name);
+      continue;
+    }
+    offline.push_back(means[c]);
+    online.push_back(found->second);
+    left.erase(candidates[c].name);
+  }
+  for (const auto& [name, rate] : left) unknown.push_back(name);
+  if (!without.empty()) log_warning(concat("evaluate: no online value for ", without.dump(), " (left out of r)"));
+  if (!unknown.empty())
+    log_warning(concat("evaluate: online values of unknown candidates ", unknown.dump(), " ignored"));
+  const auto n = static_cast<std::int64_t>(offline.size());
+  const Interval r = fisher_interval(pearson(offline, online), n);
+  return {{"n", n},
+          {"pearson", r.to_json()},
+          {"interval", "Fisher's z, 95 %"},
+          {"spearman", number_or_null(spearman(offline, online))},
+          {"sentence", agreement_sentence(r, n)},
+          {"candidates_without_online", without},
+          {"online_without_candidate", unknown}};
+}
+
+void print_ranking(const Json& table) {
+  std::string text = concat("evaluate: candidates by mean corrected P[Love] on ", table["prompts"].dump(),
+                            " prompts, paired bootstrap, 95 %");
+  char line[320];
+  std::snprintf(line, sizeof line, "\n  %-36s %9s %21s %21s %9s %8s %8s %9s", "candidate", "P[Love]", "interval",
+                "difference to best", "place", "tokens", "closing", "online");
+  text += line;
+  for (const Json& row : table["candidates"]) {
+    const auto bounds = [](const Json& interval) -> std::string {
+      if (!interval.contains("low")) return "-";
+      char out[48];
+      std::snprintf(out, sizeof out, "[%.5f, %.5f]", interval["low"].get<double>(), interval["high"].get<double>());
+      return out;
+    };
+    std::string place = row["place"].dump();
+    if (row["place_low"].is_number()) {
+      std::snprintf(line, sizeof line, " [%.0f-%.0f]", row["place_low"].get<double>(), row["place_high"].get<double>());
+      place += line;
+    }
+    const std::string online =
+        row["online_love_rate"].is_number() ? concat(row["online_love_rate"].get<double>()) : "-";
+    std::snprintf(line, sizeof line, "\n  %-36.36s %9.5f %21s %21s %9s %8.1f %8.4f %9s",
+                  row["name"].get<std::string>().c_str(), row["mean_probability"]["value"].get<double>(),
+                  bounds(row["mean_probability"]).c_str(), bounds(row["difference_to_best"]).c_str(), place.c_str(),
+                  row["mean_response_tokens"].get<double>(), row["closing_rate"].get<double>(), online.c_str());
+    text += line;
+  }
+  if (table["online"].is_object())
+    text += concat("\n  ", table["online"]["sentence"].get<std::string>(), "; Spearman ",
+                   table["online"]["spearman"].dump());
+  log_info(text);
+}
+
+Json make_table(const CandidateSet& set, const std::vector<ScoredCandidate>& scored,
+                const std::map<std::string, double>& online, const EvaluationOptions& options, std::uint64_t seed) {
+  std::vector<std::vector<double>> values;
+  for (const ScoredCandidate& candidate : scored) values.push_back(candidate.probabilities);
+  const auto standings = compare_candidates(values, options.bootstrap_replicates, seed);
+  Json rows = Json::array();
+  std::vector<double> means;
+  for (std::size_t c = 0; c < scored.size(); ++c) {
+    const Candidate& candidate = set.candidates[c];
+    const Standing& standing = standings[c];
+    means.push_back(standing.mean.value);
+    const auto known = online.find(candidate.name);
+    rows.push_back({{"name", candidate.name},
+                    {"source", candidate.is_model ? "model" : "file"},
+                    {"n", scored[c].probabilities.size()},
+                    {"mean_probability", standing.mean.to_json()},
+                    {"mean_raw_score", moments(scored[c].raw_scores).mean},
+                    {"difference_to_best", standing.difference_to_best.to_json()},
+                    {"place", standing.place},
+                    {"place_low", number_or_null(standing.place_low)},
+                    {"place_high", number_or_null(standing.place_high)},
+                    {"share_best", number_or_null(standing.share_best)},
+                    {"mean_response_tokens", moments(scored[c].response_tokens).mean},
+                    {"length_correlation", number_or_null(pearson(scored[c].raw_scores, scored[c].response_tokens))},
+                    {"closing_rate", scored[c].closings / static_cast<double>(set.prompts.size())},
+                    {"truncated_documents", scored[c].truncated},
+                    {"online_love_rate", known == online.end() ? Json(nullptr) : Json(known->second)}});
+  }
+  std::sort(rows.begin(), rows.end(),
+            [](const Json& a, const Json& b) { return a["place"].get<int>() < b["place"].get<int>(); });
+  return {{"prompts", set.prompts.size()},
+          {"bootstrap_replicates", options.bootstrap_replicates},
+          {"interval", "percentile bootstrap over prompts, paired, 95 %"},
+          {"candidates", rows},
+          {"online", online.empty() ? Json(nullptr) : compare_online(set.candidates, means, online)}};
+}
+
+}  // namespace
+
+void EvaluationOptions::describe(OptionTable& table) {
+  table.section("evaluate", "Candidates (data.candidates) ranked offline by their mean corrected P[Love].");
+  table.add("love_model", &love_model,
+            {.text = "folder of the love model; empty: models/love of the run", .allow_empty = true});
+  table.add("max_prompts", &max_prompts,
+            {.text = "prompts used, from the start; 0: all", .unit = "prompts", .low = 0, .high = 1e9});
+  table.add("bootstrap_replicates", &bootstrap_replicates,
+            {.text = "resamples behind each interval", .low = 20, .high = 100000});
+  table.add("micro_batch_tokens", &micro_batch_tokens,
+            {.text = "packed tokens of one forward pass of one rank", .unit = "tokens", .low = 1});
+  table.add("max_new_tokens", &max_new_tokens,
+            {.text = "longest response of candidates that are models", .unit = "tokens", .low = 1, .high = 1048576});
+  table.add("temperature", &sampling.temperature,
+            {.text = "of candidates that are models; 0: the likeliest token", .low = 0, .high = 10});
+  table.add("top_p", &sampling.top_p,
+            {.text = "smallest set of tokens with this probability is drawn from", .low = 1e-6, .high = 1});
+  table.add("top_k", &sampling.top_k, {.text = "tokens drawn from; 0: all", .unit = "tokens", .low = 0, .high = 1e9});
+  table.add("closing_phrases", &closing_phrases,
+            {.text = "their share is counted: a reward model that likes goodbyes is being gamed", .allow_empty = true});
+}
+
+void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context) {
+  const Communicator& comm = context.grid.data;
+  if (data.candidates.empty()) {
+    log_info("evaluate: data.candidates is empty, so there is nothing to rank");
+    guarded(comm, [&] {
+      context.directory.write_table("evaluation", {{"prompts", 0}, {"candidates", Json::array()}, {"online", nullptr}});
+    });
+    return;
+  }
+  CandidateSet set;
+  std::map<std::string, double> online;
+  std::optional<RewardModel> love;
+  guarded(comm, [&] {
+    set = read_responses(find_candidates(data.candidates), options.max_prompts);
+    if (!data.online.empty()) online = read_online(data.online);
+    love = RewardModel::load(options.love_model.empty() ? context.directory.model("love") : options.love_model,
+                             context.model, context.device);
+    if (love->calibration.kind != "binary")
+      log_warning("evaluate: the model is pairwise, so its numbers are no love rates");
+  });
+  if (set.prompts.empty()) {  // models alone answer what no model was trained on
+    for (const Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, comm)) {
+      if (options.max_prompts > 0 && static_cast<std::int64_t>(set.prompts.size()) == options.max_prompts) break;
+      set.prompts.push_back(prompt.messages);
+    }
+    if (set.prompts.empty())
+      fail_data("there are no held-out prompts", "candidate models would have nothing to answer",
+                "raise data.holdout_share, or give response files");
+  }
+
+  std::vector<ScoredCandidate> scored;
+  for (Candidate& candidate : set.candidates) {
+    if (candidate.is_model) candidate.responses = generate_responses(candidate, set.prompts, options, data, context);
+    scored.push_back(score_candidate(candidate, set.prompts, *love, options, data, context));
+    if (scored.back().truncated > 0)
+      log_info(concat("evaluate: ", candidate.name, ": ", scored.back().truncated, " of ", set.prompts.size(),
+                      " documents lost their oldest context, or the end of a response, at ", data.max_tokens,
+                      " tokens"));
+  }
+  guarded(comm, [&] {
+    const Json table = make_table(set, scored, online, options, context.seed());
+    print_ranking(table);
+    context.directory.write_table("evaluation", table);
+  });
+}
+
+}  // namespace rluf

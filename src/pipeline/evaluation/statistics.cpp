@@ -1,0 +1,132 @@
+#include "rluf/pipeline/evaluation/statistics.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <limits>
+#include <numbers>
+#include <numeric>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/random.hpp"
+#include "rluf/kernels/reductions.hpp"
+
+namespace rluf {
+namespace {
+
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+
+/// Candidates by falling mean; ties go to the earlier one.
+std::vector<std::size_t> order_of(const std::vector<double>& means) {
+  std::vector<std::size_t> order(means.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return means[a] > means[b] || (means[a] == means[b] && a < b); });
+  return order;
+}
+
+bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
+
+}  // namespace
+
+double normal_quantile(double p) {
+  RLUF_ASSERT(p > 0 && p < 1);
+  if (p > 0.5) return -normal_quantile(1 - p);
+  // erfc keeps its relative accuracy in the lower tail, so halving an interval gives every digit; 100 steps cost
+  // nothing here and need no table of constants.
+  double low = -40, high = 0;
+  for (int step = 0; step < 100; ++step) {
+    const double middle = (low + high) / 2;
+    (0.5 * std::erfc(-middle / std::numbers::sqrt2) < p ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
+Interval fisher_interval(double r, std::int64_t n, double confidence) {
+  if (n < 4 || !std::isfinite(r)) return {r, kNaN, kNaN};
+  if (std::abs(r) >= 1) return {r, r, r};
+  const double half = normal_quantile(0.5 + confidence / 2) / std::sqrt(static_cast<double>(n - 3));
+  return {r, std::tanh(std::atanh(r) - half), std::tanh(std::atanh(r) + half)};
+}
+
+double spearman(std::span<const double> x, std::span<const double> y) {
+  return pearson(average_ranks(x), average_ranks(y));
+}
+
+std::vector<Standing> compare_candidates(const std::vector<std::vector<double>>& values, std::int64_t num_replicates,
+                                         std::uint64_t seed) {
+  const std::size_t num_candidates = values.size();
+  if (num_candidates == 0) return {};
+  const std::size_t num_prompts = values[0].size();
+  RLUF_ASSERT(num_prompts > 0);
+  std::vector<double> means;
+  for (const auto& row : values) {
+    RLUF_ASSERT(row.size() == num_prompts);
+    means.push_back(moments(row).mean);
+  }
+  const auto order = order_of(means);
+  const std::size_t best = order[0];
+
+  // A single prompt has no spread to resample.
+  const std::int64_t replicates = num_prompts < 2 ? 0 : num_replicates;
+  std::vector<std::vector<double>> resampled(num_candidates), differences(num_candidates), places(num_candidates);
+  std::vector<double> firsts(num_candidates, 0.0), counts(num_prompts), now(num_candidates);
+  for (std::int64_t replicate = 0; replicate < replicates; ++replicate) {
+    RandomStream random(seed, Purpose::kBootstrap, static_cast<std::uint64_t>(replicate));
+    std::fill(counts.begin(), counts.end(), 0.0);
+    for (std::size_t draw = 0; draw < num_prompts; ++draw) counts[random.below(num_prompts)] += 1;
+    for (std::size_t c = 0; c < num_candidates; ++c)
+      now[c] =
+          std::inner_product(counts.begin(), counts.end(), values[c].begin(), 0.0) / static_cast<double>(num_prompts);
+    const auto now_order = order_of(now);
+    firsts[now_order[0]] += 1;
+    for (std::size_t place = 0; place < num_candidates; ++place)
+      places[now_order[place]].push_back(static_cast<double>(place + 1));
+    for (std::size_t c = 0; c < num_candidates; ++c) {
+      resampled[c].push_back(now[c]);
+      differences[c].push_back(now[c] - now[best]);
+    }
+  }
+
+  std::vector<Standing> standings(num_candidates);
+  for (std::size_t place = 0; place < num_candidates; ++place) {
+    const std::size_t c = order[place];
+    Standing& standing = standings[c];
+    standing.place = static_cast<std::int64_t>(place + 1);
+    standing.mean = percentile_interval(means[c], std::move(resampled[c]));
+    standing.difference_to_best = percentile_interval(means[c] - means[best], std::move(differences[c]));
+    const Interval interval = percentile_interval(static_cast<double>(standing.place), std::move(places[c]));
+    standing.place_low = interval.low;
+    standing.place_high = interval.high;
+    standing.share_best = replicates > 0 ? firsts[c] / static_cast<double>(replicates) : kNaN;
+  }
+  return standings;
+}
+
+std::string agreement_sentence(const Interval& pearson, std::int64_t n) {
+  if (n < 4)
+    return concat("insufficient n: ", n, " candidates with a known online rate; an interval of r needs at least 4");
+  if (!std::isfinite(pearson.value)) return "undefined: all candidates have the same offline or online value";
+  char numbers[96];
+  std::snprintf(numbers, sizeof numbers, "r = %.3f [%.3f, %.3f], n = %lld", pearson.value, pearson.low, pearson.high,
+                static_cast<long long>(n));
+  if (pearson.low > 0) return concat("offline and online ranking agree: ", numbers);
+  if (pearson.high < 0) return concat("offline and online ranking disagree: ", numbers);
+  return concat("insufficient n to tell whether offline and online agree (the interval holds 0): ", numbers);
+}
+
+bool holds_phrase(const std::string& text, const std::vector<std::string>& phrases) {
+  std::string lower(text);
+  for (char& c : lower)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
+  for (const std::string& phrase : phrases) {
+    if (phrase.empty()) continue;
+    for (std::size_t at = lower.find(phrase); at != std::string::npos; at = lower.find(phrase, at + 1)) {
+      const std::size_t end = at + phrase.size();
+      if ((at == 0 || !is_word(lower[at - 1])) && (end == lower.size() || !is_word(lower[end]))) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace rluf
