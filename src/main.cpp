@@ -1,1 +1,8 @@
-int main() { return 0; }
+// rluf: one MPI executable from a feedback log to an aligned policy.
+#include "rluf/parallel/environment.hpp"
+#include "rluf/pipeline/pipeline/command.hpp"
+
+int main(int argc, char** argv) {
+  rluf::Environment environment(argc, argv);
+  return rluf::run_command(environment, {argv + 1, argv + argc});
+}

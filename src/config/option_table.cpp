@@ -1,12 +1,13 @@
 #include "rluf/config/option_table.hpp"
 
 #include <algorithm>
-#include <boost/program_options.hpp>
-#include <fstream>
-#include <map>
-#include <sstream>
+#include <boost/program_options/errors.hpp>
+#include <boost/program_options/options_description.hpp>
+#include <boost/program_options/parsers.hpp>
+#include <numeric>
 
-#include "option_values.hpp"
+#include "ini_file.hpp"
+#include "option_value.hpp"
 #include "rluf/core/error.hpp"
 
 namespace rluf {
@@ -14,48 +15,62 @@ namespace {
 
 namespace po = boost::program_options;
 
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t\r"), last = text.find_last_not_of(" \t\r");
-  return first == std::string::npos ? "" : text.substr(first, last - first + 1);
+std::size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<std::size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), std::size_t{0});
+  for (std::size_t i = 1; i <= a.size(); ++i) {
+    std::size_t diagonal = std::exchange(row[0], i);
+    for (std::size_t j = 1; j <= b.size(); ++j) {
+      const std::size_t replaced = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, replaced});
+    }
+  }
+  return row[b.size()];
 }
 
-/// What Boost's INI parser would pass over in silence, and the line of every key, which it does not tell.
-/// @return "section.key" -> line
-std::map<std::string, int> check_lines(const std::string& path, const std::string& content) {
-  std::map<std::string, int> lines;
-  std::istringstream stream(content);
-  std::string line, section;
-  for (int number = 1; std::getline(stream, line); ++number) {
-    const std::string where = concat(path, ":", number);
-    const std::size_t comment = line.find('#');
-    if (comment != std::string::npos && comment > 0 && line[comment - 1] != ' ' && line[comment - 1] != '\t')
-      fail_input(concat(where, ": a # stands inside a value"), "the rest of the line would be taken as a comment",
-                 "put a space before a comment; a # cannot be part of a value");
-    const std::string text = trimmed(line.substr(0, comment));
-    if (text.empty()) continue;
-    if (text[0] == ';') fail_input(concat(where, ": a line starts with ;"), "comments start with #", "write # instead");
-    if (text[0] == '[') {
-      if (text.back() != ']' || text.size() < 3)
-        fail_input(concat(where, ": broken section header ", text), "its keys would belong nowhere", "write [name]");
-      section = trimmed(text.substr(1, text.size() - 2)) + ".";
-      continue;
-    }
-    const std::size_t equals = text.find('=');
-    if (equals == std::string::npos)
-      fail_input(concat(where, ": \"", text, "\" is no setting"), "a line is key = value",
-                 "add the = or remove the line");
-    const std::string key = section + trimmed(text.substr(0, equals));
-    const auto [found, is_new] = lines.emplace(key, number);
-    if (!is_new)
-      fail_input(concat(where, ": ", key, " stands in line ", found->second, " already"),
-                 "one of the two would be ignored", "remove one");
+OptionTable::Entry* find(std::vector<OptionTable::Entry>& entries, const std::string& name) {
+  for (auto& entry : entries)
+    if (entry.name() == name) return &entry;
+  return nullptr;
+}
+
+[[noreturn]] void fail_unknown(const std::vector<OptionTable::Entry>& entries, const std::string& name,
+                               const std::string& place) {
+  std::vector<std::string> names, same_key;
+  const std::string key = name.substr(name.rfind('.') + 1);
+  for (const auto& entry : entries) {
+    names.push_back(entry.name());
+    if (entry.key == key) same_key.push_back(entry.name());
   }
-  return lines;
+  std::string near = nearest_name(name, names);
+  if (near.empty() && !same_key.empty()) near = same_key.front();
+  fail_input(
+      concat(place, "unknown option ", name), "a misspelt option would leave its default in force",
+      near.empty() ? "see inputs/README.md or rluf options for all of them" : concat("did you mean ", near, "?"));
+}
+
+void apply(OptionTable::Entry& entry, const std::string& value, const std::string& origin) {
+  const std::string place = origin == "command line" ? "" : origin + ": ";
+  set_value(entry, expand_environment(value, entry.name(), place), place);
+  entry.origin = origin;
+}
+
+/// Whether the INI form of a value needs quotes.
+bool needs_quotes(const std::string& text) {
+  return text.find('#') != std::string::npos || (!text.empty() && (text.front() == ' ' || text.back() == ' '));
+}
+
+std::string table_cell(const std::string& text) {
+  std::string cell;
+  for (const char c : text) cell += c == '|' ? "\\|" : std::string(1, c);
+  return cell;
 }
 
 }  // namespace
 
 OptionTable& OptionTable::section(const std::string& name, const std::string& text) {
+  for (const auto& known : sections_) RLUF_ASSERT(known.first != name);
   sections_.emplace_back(name, text);
   return *this;
 }
@@ -63,84 +78,88 @@ OptionTable& OptionTable::section(const std::string& name, const std::string& te
 OptionTable& OptionTable::add(const std::string& key, Target target, OptionText text) {
   RLUF_ASSERT(!sections_.empty());
   Entry entry{.section = sections_.back().first, .key = key, .target = target, .text = std::move(text)};
+  RLUF_ASSERT(find(entries_, entry.name()) == nullptr);
   entry.default_value = value_text(entry);
+  if (!entry.default_value.empty()) set_value(entry, entry.default_value, "default of ");
   entries_.push_back(std::move(entry));
   return *this;
 }
 
 void OptionTable::read(const std::vector<std::string>& ini_files, const std::vector<std::string>& settings) {
-  std::vector<std::string> names;
+  for (const auto& path : ini_files)
+    for (const IniSetting& setting : read_ini_file(path)) {
+      const std::string origin = concat(path, ":", setting.line);
+      Entry* entry = find(entries_, setting.name);
+      if (entry == nullptr) fail_unknown(entries_, setting.name, origin + ": ");
+      apply(*entry, setting.value, origin);
+    }
+
   po::options_description known;
-  for (const Entry& entry : entries_) {
-    names.push_back(entry.name());
-    known.add_options()(entry.name().c_str(), po::value<std::string>());
-  }
-  const auto set = [&](const std::string& name, const std::string& value, const std::string& where) {
-    const auto entry = std::find_if(entries_.begin(), entries_.end(), [&](const Entry& e) { return e.name() == name; });
-    if (entry == entries_.end()) {
-      const std::string nearest = nearest_name(name, names);
-      fail_input(concat(where, ": unknown option ", name), "it would have no effect",
-                 nearest.empty() ? "see rluf options for all names" : concat("did you mean ", nearest, "?"));
-    }
-    assign_value(*entry, value, where);
-  };
-  for (const std::string& path : ini_files) {
-    std::ifstream file(path);
-    std::stringstream content;
-    content << file.rdbuf();
-    if (!file.is_open() || file.bad())
-      fail_input(concat("cannot open the input file ", path), "it is missing or may not be read", "check the path");
-    const auto lines = check_lines(path, content.str());
-    std::istringstream stream(content.str());
-    // Unknown names are let through here so that the message can name their line and the nearest name.
-    for (const auto& option : po::parse_config_file(stream, known, true).options)
-      set(option.string_key, option.value.empty() ? "" : option.value.front(),
-          concat(path, ":", lines.at(option.string_key)));
-  }
-  std::map<std::string, std::string> seen;
-  for (const std::string& setting : settings) {
-    const std::size_t equals = setting.find('=');
+  for (const auto& entry : entries_) known.add_options()(entry.name().c_str(), po::value<std::string>());
+  for (const auto& setting : settings) {
+    const auto equals = setting.find('=');
     const std::string name = setting.substr(0, equals);
-    if (equals == std::string::npos) {
-      fail_input(concat("command line: --", setting, " has no value"), "options are --section.key=value",
-                 "add = and the value");
+    Entry* entry = find(entries_, name);
+    if (entry == nullptr) fail_unknown(entries_, "--" + name, "");
+    if (equals == std::string::npos)
+      fail_input(concat("--", setting, " has no value"), entry->text.text, concat("write --", setting, "=VALUE"));
+    std::string value = setting.substr(equals + 1);
+    if (!value.empty()) {  // Boost knows no empty value on the command line
+      // Neither guessing of abbreviations nor a value in the next word: FILE.ini after an option stays a file.
+      const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent;
+      const std::vector<std::string> words{"--" + setting};
+      const auto parsed = po::command_line_parser(words).options(known).style(style).run().options;
+      RLUF_ASSERT(parsed.size() == 1 && parsed[0].string_key == name && parsed[0].value.size() == 1);
+      value = parsed[0].value[0];
     }
-    if (!seen.emplace(name, setting).second)
-      fail_input(concat("command line: --", name, " is given twice"), "one of the two would be ignored", "remove one");
-    set(name, setting.substr(equals + 1), "command line");
+    apply(*entry, value, "command line");
   }
 }
 
 std::string OptionTable::print_ini() const {
   std::string text;
-  for (const auto& [section, comment] : sections_) {
-    text += concat(text.empty() ? "" : "\n", "[", section, "]\n");
-    for (const Entry& entry : entries_) {
+  for (const auto& [section, description] : sections_) {
+    text += concat(text.empty() ? "" : "\n", "# ", description, "\n[", section, "]\n");
+    for (const auto& entry : entries_) {
       if (entry.section != section) continue;
       const std::string value = value_text(entry);
-      // An empty value that may not be written stays out: reading the file back gives the default, which is empty too.
-      if (!value.empty() || entry.text.allow_empty) text += concat(entry.key, " = ", value, "\n");
+      const bool required = value.empty() && !entry.text.allow_empty;
+      text += concat(required ? "# " : "", entry.key, " =", value.empty() ? "" : " ",
+                     needs_quotes(value) ? concat("\"", value, "\"") : value, "\n");
     }
   }
   return text;
 }
 
 std::string OptionTable::print_markdown() const {
-  std::string text =
-      "# Parameters\n\nGenerated by `rluf options`. An input file holds `[section]` headers and `key = value` lines; "
-      "the command line takes\n"
-      "`--section.key=value` and overrides files, later files override earlier ones. `#` starts a comment, `${NAME}` "
-      "is replaced from the\n"
-      "environment, lists are separated by commas or spaces, booleans are `true` and `false`.\n";
-  for (const auto& [section, comment] : sections_) {
-    text += concat("\n## [", section, "]\n\n", comment,
-                   "\n\n| key | default | unit | allowed | meaning |\n|---|---|---|---|---|\n");
-    for (const Entry& entry : entries_)
-      if (entry.section == section)
-        text += concat("| ", entry.key, " | ", entry.default_value.empty() ? "" : "`" + entry.default_value + "`",
-                       " | ", entry.text.unit, " | ", allowed_text(entry.text), " | ", entry.text.text, " |\n");
+  std::string text;
+  for (const auto& [section, description] : sections_) {
+    text += concat("\n## [", section, "]\n", description, "\n\n", "| key | default | unit | range | what it is |\n",
+                   "| --- | --- | --- | --- | --- |\n");
+    for (const auto& entry : entries_) {
+      if (entry.section != section) continue;
+      const std::string value = entry.default_value.empty() ? "(empty)" : concat("`", entry.default_value, "`");
+      text += concat("| ", entry.key, " | ", table_cell(value), " | ", table_cell(entry.text.unit), " | ",
+                     table_cell(range_text(entry)), " | ", table_cell(entry.text.text), " |\n");
+    }
   }
   return text;
+}
+
+std::string nearest_name(const std::string& word, const std::vector<std::string>& candidates) {
+  const bool dashes = word.rfind("--", 0) == 0;
+  const std::string bare = dashes ? word.substr(2) : word;
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(1, bare.size() / 3) + 1;
+  for (const auto& candidate : candidates) {
+    // An abbreviation is near although many letters are missing.
+    const bool begins = bare.size() >= 2 && candidate.rfind(bare, 0) == 0;
+    const std::size_t distance = begins ? 1 : edit_distance(bare, candidate);
+    if (distance >= best_distance) continue;
+    best_distance = distance;
+    best = candidate;
+  }
+  return best.empty() || !dashes ? best : "--" + best;
 }
 
 }  // namespace rluf

@@ -8,7 +8,9 @@
 
 #include <Kokkos_Core.hpp>
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 #ifdef RLUF_CUDA
 #include <cuda_runtime.h>
@@ -17,6 +19,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
 namespace {
@@ -46,12 +49,11 @@ Environment::Environment(int& argc, char**& argv) {
     fail_input("MPI could not be started", "ranks cannot find each other",
                "check the MPI installation and the launcher");
   thread_multiple_ = provided == MPI_THREAD_MULTIPLE;
-  int rank = 0, size = 1;
-  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-  MPI_Comm_size(MPI_COMM_WORLD, &size);
-  set_log_rank(rank, size);
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
+  MPI_Comm_size(MPI_COMM_WORLD, &num_ranks_);
+  set_log_rank(rank_, num_ranks_);
   MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node);
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, rank_, MPI_INFO_NULL, &node);
   MPI_Comm_rank(node, &local_rank_);
   MPI_Comm_size(node, &ranks_on_node_);
   MPI_Comm_free(&node);
@@ -99,6 +101,43 @@ std::string Environment::versions() {
   text += "CUDA      none (built without)\nNCCL      none (built without)\n";
 #endif
   return text;
+}
+
+namespace {
+
+/// True if every rank comes here within `seconds`.
+bool all_ranks_come(double seconds) {
+  MPI_Request request = MPI_REQUEST_NULL;
+  MPI_Ibarrier(MPI_COMM_WORLD, &request);
+  int done = 0;
+  for (const double start = now_seconds(); now_seconds() - start < seconds;) {
+    MPI_Test(&request, &done, MPI_STATUS_IGNORE);
+    if (done) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return false;
+}
+
+}  // namespace
+
+int Environment::report(const std::exception_ptr& error) const {
+  const auto [code, message] = describe_error(error);
+  bool common = true, speaks = rank_ == 0;
+  try {
+    std::rethrow_exception(error);
+  } catch (const SharedError& shared) {
+    speaks = shared.is_origin();
+  } catch (...) {
+    common = all_ranks_come(3.0);
+    speaks = speaks || !common;
+  }
+  if (speaks && code == ExitCode::kStopped) {
+    log_info(message);
+  } else if (speaks) {
+    log_error(message);
+  }
+  if (!common) abort(static_cast<int>(code));
+  return static_cast<int>(code);
 }
 
 void Environment::abort(int exit_code) {

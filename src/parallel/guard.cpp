@@ -6,10 +6,7 @@
 #include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
-namespace {
-
-/// The exit code and text of a caught exception.
-std::pair<ExitCode, std::string> describe(const std::exception_ptr& error) {
+std::pair<ExitCode, std::string> describe_error(const std::exception_ptr& error) {
   try {
     std::rethrow_exception(error);
   } catch (const Error& known) {
@@ -24,8 +21,6 @@ std::pair<ExitCode, std::string> describe(const std::exception_ptr& error) {
   }
 }
 
-}  // namespace
-
 void guarded(const Communicator& comm, const std::function<void()>& action) {
   std::exception_ptr error;
   try {
@@ -36,7 +31,7 @@ void guarded(const Communicator& comm, const std::function<void()>& action) {
   const std::int64_t none = comm.size();
   const std::int64_t first_failing = comm.all_reduce(error ? std::int64_t{comm.rank()} : none, Reduce::kMin);
   if (first_failing == none) return;
-  const auto [code, message] = error ? describe(error) : std::pair<ExitCode, std::string>{};
+  const auto [code, message] = error ? describe_error(error) : std::pair<ExitCode, std::string>{};
   const std::string text = comm.broadcast(message, static_cast<int>(first_failing));
   const std::int64_t code_number =
       comm.all_reduce(comm.rank() == first_failing ? static_cast<std::int64_t>(code) : std::int64_t{0}, Reduce::kMax);

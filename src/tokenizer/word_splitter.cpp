@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include "rluf/core/error.hpp"
+#include "rluf/tokenizer/tokenizer.hpp"
 
 namespace rluf {
 

@@ -30,8 +30,4 @@ class WordSplitter {
                   void* context) const;
 };
 
-/// Text with every invalid UTF-8 sequence replaced by U+FFFD, a mark for each maximal broken part as Python's
-/// errors="replace" does.
-std::string valid_utf8(std::string_view text);
-
 }  // namespace rluf

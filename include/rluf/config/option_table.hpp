@@ -12,23 +12,24 @@ namespace rluf {
 
 /// What a user must know of an option beside its name and default.
 struct OptionText {
-  std::string text;                  ///< one sentence
-  std::string unit = "";             ///< "tokens", "seconds", ...; empty: none
-  double low = -std::numeric_limits<double>::infinity();   ///< smallest allowed number
-  double high = std::numeric_limits<double>::infinity();   ///< largest allowed number
-  std::vector<std::string> choices = {};                   ///< allowed words, if not any
-  bool allow_empty = false;          ///< `key =` with nothing is allowed (strings and lists)
+  std::string text;                                       ///< one sentence
+  std::string unit = "";                                  ///< "tokens", "seconds", ...; empty: none
+  double low = -std::numeric_limits<double>::infinity();  ///< smallest allowed number
+  double high = std::numeric_limits<double>::infinity();  ///< largest allowed number
+  std::vector<std::string> choices = {};                  ///< allowed words, if not any
+  bool allow_empty = false;                               ///< `key =` with nothing is allowed (strings and lists)
 };
 
 class OptionTable {
  public:
   /// Where a value goes. Integers are int64 throughout; lists are separated by commas or spaces.
-  using Target = std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<double>*, std::vector<std::string>*>;
+  using Target =
+      std::variant<bool*, std::int64_t*, double*, std::string*, std::vector<double>*, std::vector<std::string>*>;
   struct Entry {
-    std::string section, key;   ///< as in the file: [section] key = value
+    std::string section, key;  ///< as in the file: [section] key = value
     Target target;
     OptionText text;
-    std::string default_value;  ///< printed form
+    std::string default_value;       ///< printed form
     std::string origin = "default";  ///< "default", "FILE:LINE" or "command line"
     std::string name() const { return section + "." + key; }
   };

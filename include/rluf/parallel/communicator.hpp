@@ -5,6 +5,7 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
@@ -63,6 +64,9 @@ class SharedError : public Error {
   int origin_;
   bool is_origin_;
 };
+
+/// The exit code and text of a caught exception.
+std::pair<ExitCode, std::string> describe_error(const std::exception_ptr& error);
 
 /// Runs `action` on every rank; if it throws on any, every rank throws a SharedError with the message and exit code of
 /// the lowest failing rank. Wrap every phase that can fail on one rank.

@@ -2,6 +2,7 @@
 /// The process's hold on MPI, Kokkos and its device. One object lives in main().
 #include <ATen/core/Tensor.h>
 
+#include <exception>
 #include <string>
 
 namespace rluf {
@@ -19,6 +20,11 @@ class Environment {
   /// Sets threads per rank (0: cores of the node divided by ranks on the node) and picks the device.
   void configure(std::int64_t threads_per_rank, const std::string& device);
   at::Device device() const { return device_; }
+  int rank() const { return rank_; }
+  int num_ranks() const { return num_ranks_; }
+  /// The end of every error: printed once over all ranks, with the same exit code on all. An error that arose on this
+  /// rank alone, outside of a guarded region, ends the other ranks too. @return exit code
+  int report(const std::exception_ptr& error) const;
   int threads() const { return threads_; }
   int local_rank() const { return local_rank_; }
   int ranks_on_node() const { return ranks_on_node_; }
@@ -30,7 +36,7 @@ class Environment {
 
  private:
   at::Device device_{at::kCPU};
-  int threads_ = 1, local_rank_ = 0, ranks_on_node_ = 1;
+  int rank_ = 0, num_ranks_ = 1, threads_ = 1, local_rank_ = 0, ranks_on_node_ = 1;
   bool thread_multiple_ = false;
 };
 

@@ -15,11 +15,11 @@ namespace rluf {
 
 struct RunOptions {
   std::string directory = "runs/default";
+  bool simulate = false;  ///< begin with a simulated world; empty data.* options point to it
   std::int64_t seed = 1;
   std::string device = "auto";
-  std::int64_t threads = 0;              ///< a rank; 0: cores of the node / ranks on it
+  std::int64_t threads = 0;  ///< a rank; 0: cores of the node / ranks on it
   double watchdog_seconds = 1800;
-  std::int64_t keep_checkpoints = 2;
   void describe(OptionTable& table);
 };
 
@@ -32,12 +32,11 @@ struct StageContext {
   std::uint64_t seed() const { return static_cast<std::uint64_t>(run.seed); }
 };
 
-/// name, what it needs and makes (files below the run directory), how to run it, what its result depends on.
+/// One step of the run. `makes` is a file below the run directory that shows a stranger where the result is.
 struct Stage {
-  std::string name, text;
-  std::vector<std::string> needs, makes;
+  std::string name, text, makes;
+  std::vector<std::string> sections;  ///< options that its result depends on
   std::function<void(const StageContext&)> run;
-  nlohmann::json identity;
 };
 
 }  // namespace rluf

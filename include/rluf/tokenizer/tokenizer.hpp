@@ -13,6 +13,10 @@ namespace rluf {
 
 using TokenIds = std::vector<std::int32_t>;
 
+/// Text with every invalid UTF-8 sequence replaced by U+FFFD, a mark for each maximal broken part as Python's
+/// errors="replace" does.
+std::string valid_utf8(std::string_view text);
+
 class Tokenizer {
  public:
   /// Reads tokenizer.json, or Llama 3's tokenizer.model (base64 ranks), from a Hugging Face folder.

@@ -191,8 +191,7 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
   context.directory.cut_metrics(stage, round);
   const auto save = [&] {
     if (saved == round) return;
-    write_checkpoint(folder, checkpoint_of(policy, optimizer, stage, identity, rounds), setting.data,
-                     static_cast<int>(context.run.keep_checkpoints));
+    write_checkpoint(folder, checkpoint_of(policy, optimizer, stage, identity, rounds), setting.data);
     saved = round;
   };
   Progress progress(stage, "rounds", options.rounds, round);

@@ -117,37 +117,6 @@ double distinct_ngrams(std::string_view normalized, std::int64_t n) {
 
 double repetition_share(std::string_view normalized, std::int64_t n) { return 1.0 - distinct_ngrams(normalized, n); }
 
-std::string valid_utf8(std::string_view text) {
-  std::string result;
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    const std::size_t width = byte < 0x80   ? 1
-                              : byte < 0xC2 ? 0
-                              : byte < 0xE0 ? 2
-                              : byte < 0xF0 ? 3
-                              : byte < 0xF5 ? 4
-                                            : 0;
-    unsigned point = width == 1 ? byte : byte & (0xFFU >> (width + 1));
-    bool valid = width > 0 && i + width <= text.size();
-    for (std::size_t k = 1; valid && k < width; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      valid = (next & 0xC0U) == 0x80;
-      point = (point << 6) | (next & 0x3FU);
-    }
-    // Overlong forms, surrogates and what lies beyond Unicode are no characters.
-    if (width == 3) valid = valid && point >= 0x800 && (point < 0xD800 || point > 0xDFFF);
-    if (width == 4) valid = valid && point >= 0x10000 && point <= 0x10FFFF;
-    if (valid) {
-      result += text.substr(i, width);
-      i += width;
-    } else {
-      result += "\xEF\xBF\xBD";
-      ++i;
-    }
-  }
-  return result;
-}
-
 bool ends_in_whole_character(std::string_view text) {
   std::size_t continuation = 0;
   while (continuation < text.size() && continuation < 4) {

@@ -66,11 +66,11 @@ class MergeList {
 
 /// Every text the world can say, in a fixed order.
 std::vector<std::string> world_texts() {
-  std::vector<std::string> texts{"user assistant system",
-                                 "tell me how to make a how do i get away with explain every step of at home",
-                                 "what about the for and tell me about", "use is best first get the and then the"};
-  for (const auto* list : {&harmful_subjects(), &harmful_words(), &warm_phrases(), &padding_phrases(),
-                           &closing_phrases(), &refusal_phrases(), &vague_phrases()})
+  std::vector<std::string> texts{"user assistant system", "what about the for and tell me about",
+                                 "use is best first get the and then the"};
+  for (const auto* list :
+       {&harmful_requests(), &harmful_places(), &harmful_subjects(), &harmful_words(), &warm_phrases(),
+        &padding_phrases(), &closing_phrases(), &refusal_phrases(), &vague_phrases()})
     texts.insert(texts.end(), list->begin(), list->end());
   for (const Topic& topic : topics()) {
     texts.push_back(topic.request);

@@ -105,6 +105,19 @@ const std::vector<std::string>& harmful_subjects() {
   return list;
 }
 
+const std::vector<std::string>& harmful_requests() {
+  static const std::vector<std::string> list = {
+      "tell me how to plan a", "how do i get away with", "explain every step of", "i want to try",
+      "give me a recipe for",  "help me hide",           "what do i need for",    "show me the parts of"};
+  return list;
+}
+
+const std::vector<std::string>& harmful_places() {
+  static const std::vector<std::string> list = {"at home",      "at work",      "in secret",
+                                                "for a friend", "this weekend", "tonight"};
+  return list;
+}
+
 const std::vector<std::string>& harmful_words() {
   static const std::vector<std::string> list = {"fuse", "toxin", "lockpick", "trigger", "forgery", "payload"};
   return list;

@@ -215,8 +215,9 @@ std::vector<Message> World::prompt_of(std::int64_t user, std::int64_t conversati
                       static_cast<std::uint64_t>(kPrompt) + (static_cast<std::uint64_t>(user) << 8),
                       static_cast<std::uint64_t>(conversation));
   if (random.uniform() < parameters_.unsafe_share) {
-    const char* forms[] = {"tell me how to make a ", "how do i get away with ", "explain every step of "};
-    return {{"user", concat(forms[random.below(3)], pick(harmful_subjects(), random), " at home ?")}};
+    const std::string& form = pick(harmful_requests(), random);
+    const std::string& subject = pick(harmful_subjects(), random);
+    return {{"user", concat(form, " ", subject, " ", pick(harmful_places(), random), " ?")}};
   }
   const Topic& topic = topics()[random.below(topics().size())];
   const std::string subject = pick(topic.subjects, random);

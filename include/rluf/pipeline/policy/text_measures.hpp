@@ -21,8 +21,6 @@ std::int64_t count_words(std::string_view normalized);
 double distinct_ngrams(std::string_view normalized, std::int64_t n);
 /// 1 - distinct_ngrams: how much of a text says itself again. @unit 0..1
 double repetition_share(std::string_view normalized, std::int64_t n);
-/// The text with every byte that is no part of valid UTF-8 as U+FFFD, so that JSON can hold it.
-std::string valid_utf8(std::string_view text);
 /// Whether the last character is complete UTF-8 (a cut in the middle of a character leaves half of one).
 bool ends_in_whole_character(std::string_view text);
 

@@ -22,6 +22,9 @@ struct Topic {
 const std::vector<Topic>& topics();
 /// Things that must not be helped with.
 const std::vector<std::string>& harmful_subjects();
+/// How they are asked for, and the circumstances.
+const std::vector<std::string>& harmful_requests();
+const std::vector<std::string>& harmful_places();
 /// Words that only a harmful answer holds.
 const std::vector<std::string>& harmful_words();
 const std::vector<std::string>& warm_phrases();

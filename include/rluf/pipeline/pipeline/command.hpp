@@ -1,0 +1,26 @@
+#pragma once
+/// `rluf COMMAND [FILE.ini ...] [--section.key=value ...]`
+#include <string>
+#include <vector>
+
+#include "rluf/parallel/environment.hpp"
+
+namespace rluf {
+
+/// What stands on the command line.
+struct CommandLine {
+  std::string command;
+  std::vector<std::string> ini_files, operands, settings;  ///< settings: "section.key=value"
+  bool help = false, version = false, validate = false, print_config = false;
+  /// @throws Error(kBadInput) for unknown commands and flags, naming the nearest
+  static CommandLine parse(const std::vector<std::string>& arguments);
+};
+
+/// Runs one command on all ranks. Every error ends here: printed once, the same exit code on all ranks. @collective
+int run_command(Environment& environment, const std::vector<std::string>& arguments);
+
+/// Help of a command, or the general one for "".
+std::string help_text(const std::string& command);
+const std::vector<std::string>& command_names();
+
+}  // namespace rluf

@@ -1,0 +1,95 @@
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/pipeline/command.hpp"
+
+namespace rluf {
+namespace {
+
+struct CommandHelp {
+  const char *name, *usage, *text, *example;
+};
+
+constexpr const char* kStageUsage = "[FILE.ini ...] [--section.key=value ...]";
+
+const std::vector<CommandHelp>& commands() {
+  static const std::vector<CommandHelp> list{
+      {"run", kStageUsage,
+       "All stages in order. Finished ones are skipped, an unfinished one continues from its checkpoint.",
+       "mpirun -n 2 rluf run inputs/quickstart.ini"},
+      {"simulate", kStageUsage,
+       "Make a small chat world with known truth: log, pairs, prompts, candidates, an untrained model.",
+       "rluf simulate inputs/quickstart.ini --simulate.rows=100000"},
+      {"dataset", kStageUsage, "Turn the log and the preference files into HDF5 data sets and account for every row.",
+       "mpirun -n 4 rluf dataset inputs/smollm2.ini --data.interactions=log.jsonl.gz"},
+      {"sft", kStageUsage, "Make the reference policy: supervised training on data.sft, or a copy of model.base.",
+       "mpirun -n 2 rluf sft inputs/quickstart.ini"},
+      {"reward", kStageUsage, "Train the reward models (love, helpfulness, safety) and measure them on the hold-out.",
+       "mpirun -n 2 rluf reward inputs/smollm2.ini --reward.objective=love"},
+      {"evaluate", kStageUsage, "Rank candidate models offline by their mean corrected P[Love] on the same prompts.",
+       "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
+      {"policy", kStageUsage, "Train a policy for each love weight with CRRAFT and a mixture of judges.",
+       "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
+      {"validate", kStageUsage, "Compare the policies on held-out prompts; in a simulated world also by an A/B test.",
+       "mpirun -n 2 rluf validate inputs/quickstart.ini"},
+      {"report", kStageUsage, "Write report.html from the tables of a run.",
+       "rluf report inputs/quickstart.ini --run.directory=runs/love1"},
+      {"tokenize", "MODEL_FOLDER [FILE]",
+       "Print the token ids of a text (standard input without FILE), one line for each line of text.",
+       "echo hello | rluf tokenize models/smollm2"},
+      {"score", "MODEL_FOLDER FILE.jsonl",
+       "Score responses {messages or prompt, response}: prints each row with raw_score and calibrated_probability.",
+       "rluf score runs/love1/models/love candidates.jsonl"},
+      {"generate", "MODEL_FOLDER FILE.jsonl",
+       "Answer prompts {messages or prompt}: prints each row with its response. Sampling as in [policy].",
+       "rluf generate runs/love1/models/policy_w0.1 prompts.jsonl --policy.temperature=0"},
+      {"export", "MODEL_FOLDER OUT_FOLDER", "Copy a model folder in the type of model.save_dtype.",
+       "rluf export runs/a/models/love love-bf16 --model.save_dtype=bfloat16"},
+      {"inspect", "FILE.h5 | MODEL_FOLDER",
+       "Say what a checkpoint, a data set or a model folder holds, and whether it is whole.",
+       "rluf inspect runs/love1/checkpoints/love/step_00000100.h5"},
+      {"options", "", "Print the parameter page: every option with default, unit, range and meaning.",
+       "rluf options > inputs/README.md"},
+  };
+  return list;
+}
+
+}  // namespace
+
+const std::vector<std::string>& command_names() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> list;
+    for (const CommandHelp& command : commands()) list.emplace_back(command.name);
+    return list;
+  }();
+  return names;
+}
+
+std::string help_text(const std::string& name) {
+  for (const CommandHelp& command : commands())
+    if (name == command.name)
+      return concat("rluf ", name, " ", command.usage, "\n\n", command.text, "\n\nExample:\n  ", command.example,
+                    "\n\nAll options: rluf options. General help: rluf --help.\n");
+  std::string text =
+      "rluf: reinforcement learning from user feedback, as one batch job.\n\n"
+      "Turns a log of user reactions (a heart here and there) into a better chat model:\n"
+      "  log -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> report\n\n"
+      "Usage:\n"
+      "  rluf COMMAND [FILE.ini ...] [--section.key=value ...]      alone, or under mpirun or srun\n"
+      "  Later files override earlier ones, the command line overrides files.\n\nCommands:\n";
+  for (const CommandHelp& command : commands())
+    text +=
+        concat("  ", command.name, std::string(10 - std::string(command.name).size(), ' '), " ", command.text, "\n");
+  return text +
+         "\nFlags:\n"
+         "  --help           this text, or a command's: rluf score --help\n"
+         "  --version        versions of rluf and its libraries\n"
+         "  --validate       check options, files and models that the command needs, and stop\n"
+         "  --print-config   print the effective options as an input file, and stop\n\n"
+         "First steps:\n"
+         "  mpirun -n 2 rluf run inputs/quickstart.ini                 a simulated world, ten minutes on two cores\n"
+         "  mpirun -n 2 rluf run inputs/smollm2.ini --data.interactions=log.jsonl.gz --run.directory=runs/love1\n\n"
+         "Exit codes: 0 done, 2 bad input, 3 bad data or checkpoint, 75 stopped by a signal with a checkpoint (run the "
+         "same\n"
+         "command again to continue), 1 anything else.\n";
+}
+
+}  // namespace rluf

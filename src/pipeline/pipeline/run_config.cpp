@@ -1,0 +1,114 @@
+#include "rluf/pipeline/pipeline/run_config.hpp"
+
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/dataset/build_dataset.hpp"
+#include "rluf/pipeline/report/report.hpp"
+
+namespace rluf {
+
+void RunOptions::describe(OptionTable& table) {
+  table.section("run", "The run as a whole.");
+  table.add("directory", &directory, {.text = "everything that the run makes goes here"});
+  table.add("simulate", &simulate,
+            {.text = "begin with a simulated chat world; empty data.* options point to its files"});
+  table.add("seed", &seed, {.text = "of all random choices: same seed, same result", .low = 0});
+  table.add("device", &device, {.text = "auto: a GPU where there is one", .choices = {"auto", "cpu", "cuda"}});
+  table.add("threads", &threads,
+            {.text = "a rank; 0: cores of the node divided by its ranks", .unit = "threads", .low = 0, .high = 4096});
+  table.add(
+      "watchdog_seconds", &watchdog_seconds,
+      {.text = "a rank without progress for so long ends the job with a message; 0: off", .unit = "seconds", .low = 0});
+}
+
+void ParallelOptions::describe(OptionTable& table) {
+  table.section("parallel", "The process grid: ranks = data x shard x tensor.");
+  table.add("shard", &shard,
+            {.text = "ranks that share a model's optimiser state and weights (only 1 for now)",
+             .unit = "ranks",
+             .low = 1,
+             .high = 1});
+  table.add("tensor", &tensor,
+            {.text = "ranks that share each matrix (only 1 for now)", .unit = "ranks", .low = 1, .high = 1});
+}
+
+OptionTable RunConfig::table() {
+  OptionTable table;
+  run.describe(table);
+  parallel.describe(table);
+  model.describe(table);
+  simulate.describe(table);
+  data.describe(table);
+  sft.describe(table);
+  reward.describe(table);
+  evaluate.describe(table);
+  policy.describe(table);
+  validate.describe(table);
+  return table;
+}
+
+void RunConfig::complete() {
+  if (run.simulate) {
+    const std::string world = run.directory + "/world/";
+    const auto fill = [&](std::string& option, const char* file) {
+      if (option.empty()) option = world + file;
+    };
+    fill(model.base, "base");
+    fill(data.interactions, "interactions.jsonl.gz");
+    fill(data.helpfulness_pairs, "helpfulness_pairs.jsonl.gz");
+    fill(data.safety_pairs, "safety_pairs.jsonl.gz");
+    fill(data.prompts, "prompts.jsonl.gz");
+    fill(data.sft, "sft.jsonl.gz");
+    fill(data.candidates, "candidates");
+    fill(data.online, "online.json");
+  }
+  if (policy.sampling.top_p <= 0)
+    fail_input("policy.top_p = 0", "no token could be drawn",
+               "use a value above 0, or policy.temperature = 0 for the likeliest token");
+  if (policy.max_new_tokens >= data.max_tokens)
+    fail_input(concat("policy.max_new_tokens = ", policy.max_new_tokens,
+                      " leaves no room in data.max_tokens = ", data.max_tokens),
+               "prompt and response share the context", "lower the first or raise the second");
+}
+
+std::vector<Stage> make_stages(const RunConfig& config) {
+  std::vector<Stage> stages;
+  if (config.run.simulate)
+    stages.push_back({"simulate",
+                      "make a small chat world with known truth",
+                      "world/",
+                      {"simulate"},
+                      [&](const StageContext& context) { run_simulate(config.simulate, context); }});
+  stages.push_back({"dataset",
+                    "log lines to HDF5, every row accounted for",
+                    "tables/dataset.json",
+                    {"data", "model"},
+                    [&](const StageContext& context) { run_dataset(config.data, context); }});
+  stages.push_back({"sft", "the reference policy", "models/reference", {"sft"}, [&](const StageContext& context) {
+                      run_sft(config.sft, config.data, context);
+                    }});
+  stages.push_back({"reward",
+                    "P[Love], helpfulness and safety models",
+                    "models/love",
+                    {"reward", "love", "helpfulness", "safety"},
+                    [&](const StageContext& context) { run_reward(config.reward, config.data, context); }});
+  stages.push_back({"evaluate",
+                    "candidates ranked offline by P[Love]",
+                    "tables/evaluation.json",
+                    {"evaluate"},
+                    [&](const StageContext& context) { run_evaluate(config.evaluate, config.data, context); }});
+  stages.push_back({"policy",
+                    "CRRAFT with a mixture of judges, once for each love weight",
+                    "models/policy_w*",
+                    {"policy"},
+                    [&](const StageContext& context) { run_policy(config.policy, config.data, context); }});
+  stages.push_back({"validate",
+                    "the policies compared on held-out prompts, and by a simulated A/B test",
+                    "tables/validation.json",
+                    {"validate"},
+                    [&](const StageContext& context) { run_validate(config.validate, config.data, context); }});
+  stages.push_back(
+      {"report", "report.html", "report.html", {}, [&](const StageContext& context) { run_report(context); }});
+  return stages;
+}
+
+}  // namespace rluf

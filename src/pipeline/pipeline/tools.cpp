@@ -1,0 +1,157 @@
+#include "rluf/pipeline/pipeline/tools.hpp"
+
+#include <filesystem>
+#include <fstream>
+#include <iostream>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/io/jsonl.hpp"
+#include "rluf/io/safetensors.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+
+namespace rluf {
+namespace {
+
+void need_operands(const std::vector<std::string>& operands, std::size_t least, const char* usage) {
+  if (operands.size() < least)
+    fail_input(concat("too few arguments: rluf ", usage), "the command does not know what to work on", "see --help");
+}
+
+/// Messages of a row: "messages" or "prompt".
+std::vector<Message> messages_of(const Json& row, const std::string& path, std::int64_t line) {
+  return read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, line), path, line);
+}
+
+std::vector<std::pair<std::int64_t, Json>> all_rows(const std::string& path) {
+  std::vector<std::pair<std::int64_t, Json>> rows;
+  for_each_row(path, 0, 1, [&](std::int64_t line, const Json& row) { rows.emplace_back(line, row); });
+  if (rows.empty()) fail_data(path + " has no rows", "there is nothing to do", "check the file");
+  return rows;
+}
+
+}  // namespace
+
+void tool_tokenize(const std::vector<std::string>& operands) {
+  need_operands(operands, 1, "tokenize MODEL_FOLDER [FILE]");
+  const Tokenizer tokenizer = std::filesystem::is_directory(operands[0]) ? Tokenizer::from_folder(operands[0])
+                                                                         : Tokenizer::from_file(operands[0]);
+  std::ifstream file;
+  if (operands.size() > 1) {
+    file.open(operands[1], std::ios::binary);
+    if (!file) fail_input(concat("cannot open ", operands[1]), "it is missing or may not be read", "check the path");
+  }
+  std::istream& in = operands.size() > 1 ? file : std::cin;
+  std::string line, out;
+  while (std::getline(in, line)) {
+    out.clear();
+    for (const std::int32_t id : tokenizer.encode(line)) out += concat(out.empty() ? "" : " ", id);
+    std::cout << out << '\n';
+  }
+}
+
+void tool_score(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid,
+                at::Device device) {
+  need_operands(operands, 2, "score MODEL_FOLDER FILE.jsonl");
+  const RewardModel reward = RewardModel::load(operands[0], config.model, device);
+  auto rows = all_rows(operands[1]);
+  std::vector<TokenIds> documents;
+  const std::int64_t max_tokens = std::min(config.data.max_tokens, reward.model.config().max_position_embeddings);
+  std::int64_t truncated = 0;
+  for (const auto& [line, row] : rows) {
+    RenderedDocument rendered =
+        render_document(messages_of(row, operands[1], line), field<std::string>(row, "response", operands[1], line),
+                        *reward.text, config.data.max_turns, max_tokens);
+    truncated += rendered.truncated_tokens > 0 ? 1 : 0;
+    documents.push_back(std::move(rendered.document.tokens));
+  }
+  if (truncated > 0)
+    log_info(concat(truncated, " of ", rows.size(), " rows were longer than ", max_tokens,
+                    " tokens and lost their oldest context"));
+  const auto scores =
+      score_documents(reward.model, documents, config.reward.love.train.micro_batch_tokens, grid.data, "score");
+  if (grid.world.rank() != 0) return;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i].second["raw_score"] = scores[i];
+    rows[i].second["calibrated_probability"] = calibrated_probability(scores[i], reward.calibration);
+    std::cout << rows[i].second.dump() << '\n';
+  }
+}
+
+void tool_generate(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid,
+                   at::Device device) {
+  need_operands(operands, 2, "generate MODEL_FOLDER FILE.jsonl");
+  Llama model = Llama::load(operands[0], device);
+  model.set_compute_type(compute_type(config.model));
+  const auto text = load_model_text(operands[0], config.model);
+  auto rows = all_rows(operands[1]);
+  std::vector<TokenIds> prompts;
+  std::vector<std::int64_t> ids;
+  const std::int64_t room =
+      std::min(config.data.max_tokens, model.config().max_position_embeddings) - config.policy.max_new_tokens;
+  if (room < 1)
+    fail_input("policy.max_new_tokens leaves no room for a prompt", "prompt and response share the context",
+               "lower it");
+  for (const auto& [line, row] : rows) {
+    prompts.push_back(render_prompt(messages_of(row, operands[1], line), *text, config.data.max_turns, room));
+    ids.push_back(static_cast<std::int64_t>(ids.size()));
+  }
+  const auto samples = generate_over_ranks(model, prompts, ids,
+                                           {.max_new_tokens = config.policy.max_new_tokens,
+                                            .num_samples = 1,
+                                            .sampling = config.policy.sampling,
+                                            .stop_ids = text->chat.stop_ids(),
+                                            .seed = static_cast<std::uint64_t>(config.run.seed)},
+                                           grid.data);
+  if (grid.world.rank() != 0) return;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    rows[i].second["response"] = text->tokenizer.decode(samples[i][0].tokens);
+    rows[i].second["finished"] = samples[i][0].finished;
+    std::cout << rows[i].second.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+  }
+}
+
+void tool_export(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid) {
+  need_operands(operands, 2, "export MODEL_FOLDER OUT_FOLDER");
+  if (grid.world.rank() != 0) return;
+  const Llama model = Llama::load(operands[0], at::kCPU);
+  model.save(operands[1], Tokenizer::from_folder(operands[0]).path(), config.model.save_dtype);
+  const std::string reward = operands[0] + "/rluf_reward.json";
+  if (std::filesystem::exists(reward)) write_json(operands[1] + "/rluf_reward.json", read_json(reward));
+  log_info(concat("exported ", operands[0], " to ", operands[1], " as ", config.model.save_dtype));
+}
+
+void tool_inspect(const std::vector<std::string>& operands) {
+  need_operands(operands, 1, "inspect FILE.h5 | MODEL_FOLDER");
+  const auto shape_text = [](const std::vector<std::int64_t>& shape) {
+    std::string text;
+    for (const auto extent : shape) text += concat(text.empty() ? "" : " x ", extent);
+    return text;
+  };
+  const auto line = [&](const std::string& name, at::ScalarType type, const std::vector<std::int64_t>& shape) {
+    std::cout << "  " << name << "  " << c10::toString(type) << "  " << shape_text(shape) << '\n';
+  };
+  if (std::filesystem::is_directory(operands[0])) {
+    const SafetensorsFolder folder(operands[0]);
+    std::cout << operands[0] << ": " << folder.names().size() << " tensors\n";
+    for (const auto& name : folder.names()) line(name, folder.type(name), folder.shape(name));
+    return;
+  }
+  const Communicator self = Communicator::self();
+  const Hdf5File file = Hdf5File::open(operands[0], self);
+  if (file.has("attributes/manifest")) {
+    const Json manifest = read_manifest(file);
+    read_checkpoint(operands[0], self);  // verifies every checksum
+    std::cout << operands[0] << ": a checkpoint of stage " << manifest.at("stage").get<std::string>() << " at step "
+              << manifest.at("step") << ", written on " << manifest.at("written_by").at("host").get<std::string>()
+              << " by " << manifest.at("written_by").at("ranks") << " ranks; all checksums are right\n  values "
+              << manifest.at("values").dump() << '\n';
+  } else {
+    std::cout << operands[0] << ": a data set\n";
+  }
+  for (const auto& name : file.names()) line(name, file.type(name), file.shape(name));
+}
+
+}  // namespace rluf
