@@ -12,11 +12,14 @@ cores = len(os.sched_getaffinity(0))
 stage = os.path.join(os.environ["RLUF_BUILD"], "dataset_stage")
 
 PEER = r'''
-import sys, time, numpy, h5py, datasets, tokenizers
+import json, sys, numpy, h5py, datasets, tokenizers
 log, base, out, cores, cache = sys.argv[1:6]
 datasets.disable_progress_bars()
 tokenizer = tokenizers.Tokenizer.from_file(base + "/tokenizer.json")
 start, end = tokenizer.token_to_id("<|im_start|>"), tokenizer.token_to_id("<|im_end|>")
+document = json.load(open(base + "/tokenizer.json"))
+document["added_tokens"] = []  # text that spells a special token stays text
+tokenizer = tokenizers.Tokenizer.from_str(json.dumps(document))
 newline = tokenizer.encode("\n").ids
 header = [start] + tokenizer.encode("assistant\n").ids
 def render(batch):
