@@ -1,0 +1,155 @@
+// The whole stage on response files and on a model folder, with a love model that was never trained.
+#include "rluf/pipeline/evaluation/evaluate.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "rluf/core/error.hpp"
+#include "rluf/io/jsonl.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/evaluation/candidates.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+#include "rluf/pipeline/simulation/simulate.hpp"
+
+namespace rluf {
+namespace {
+
+namespace fs = std::filesystem;
+
+class EvaluateTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = world_.broadcast((fs::temp_directory_path() / ("rluf_evaluate_" + std::to_string(getpid()))).string(), 0);
+    SimulationOptions simulation;
+    simulation.rows = simulation.users = simulation.helpfulness_pairs = simulation.safety_pairs = 10;
+    simulation.prompts = simulation.sft_rows = 10;
+    simulation.candidate_prompts = 30;
+    simulation.hidden_size = simulation.intermediate_size = 16;
+    simulation.num_layers = 1;
+    simulation.num_heads = simulation.num_kv_heads = 2;
+    with_context([&](const StageContext& context) { run_simulate(simulation, context); });
+    data_.candidates = folder_ + "/world/candidates";
+    data_.online = folder_ + "/world/online.json";
+    data_.max_tokens = 256;
+    options_.bootstrap_replicates = 50;
+    options_.max_new_tokens = 8;
+    if (world_.rank() == 0) {
+      const std::string base = folder_ + "/world/base";
+      const RewardModel love{.model = Llama::load(base, at::kCPU, 1, 4),
+                             .text = load_model_text(base, model_),
+                             .calibration = {.objective = "love", .kind = "binary", .prior_correction = -3}};
+      love.save(folder_ + "/models/love", "float32");
+    }
+    world_.barrier();
+  }
+  void TearDown() override {
+    world_.barrier();
+    if (world_.rank() == 0) fs::remove_all(folder_);
+  }
+  void with_context(const std::function<void(const StageContext&)>& action) {
+    const ProcessGrid grid{world_, world_, Communicator::self(), Communicator::self()};
+    const RunDirectory directory(folder_, world_);
+    const RunOptions run;
+    action({run, model_, directory, grid, at::Device(at::kCPU)});
+  }
+  Json evaluate() {
+    Json table;
+    with_context([&](const StageContext& context) {
+      run_evaluate(options_, data_, context);
+      world_.barrier();
+      table = context.directory.read_table("evaluation");
+    });
+    return table;
+  }
+  std::string error_of(ExitCode code) {
+    try {
+      evaluate();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code) << error.what();
+      return error.what();
+    }
+    ADD_FAILURE() << "no error";
+    return "";
+  }
+
+  Communicator world_ = Communicator::world();
+  std::string folder_;
+  ModelOptions model_;
+  DataOptions data_;
+  EvaluationOptions options_;
+};
+
+TEST_F(EvaluateTest, RanksFilesAndModelsOnTheSamePrompts) {
+  data_.candidates += ", " + folder_ + "/world/base";
+  const Json table = evaluate();
+  const auto online = read_json(data_.online);
+  EXPECT_EQ(table.at("prompts"), 30);
+  ASSERT_EQ(table.at("candidates").size(), online.size() + 1);
+  double last = 1;
+  for (const Json& row : table.at("candidates")) {
+    const double mean = row.at("mean_probability").at("value");
+    EXPECT_LE(mean, last);
+    last = mean;
+    EXPECT_EQ(row.at("n"), 30);
+    EXPECT_EQ(row.at("online_love_rate").is_null(), row.at("source") == "model");
+  }
+  EXPECT_EQ(table.at("online").at("n"), online.size());
+  EXPECT_EQ(table.at("online").at("candidates_without_online"), Json({"base"}));
+
+  // One candidate again, by hand.
+  const Json& best = table.at("candidates")[0];
+  if (best.at("source") == "file") {
+    const RewardModel love = RewardModel::load(folder_ + "/models/love", model_, at::kCPU);
+    auto set = read_responses(find_candidates(folder_ + "/world/candidates"), 0);
+    for (const Candidate& candidate : set.candidates) {
+      if (candidate.name != best.at("name")) continue;
+      double sum = 0;
+      for (std::size_t i = 0; i < 30; ++i) {
+        const auto document = render_document(set.prompts[i], candidate.responses[i], *love.text, 10, 256).document;
+        const auto raw = score_documents(love.model, {document.tokens}, 256, Communicator::self(), "test");
+        sum += 1 / (1 + std::exp(3 - raw[0]));
+      }
+      EXPECT_NEAR(sum / 30, best.at("mean_probability").at("value").get<double>(), 1e-6);
+    }
+  }
+}
+
+TEST_F(EvaluateTest, DifferentPromptsAreAnErrorThatNamesTheFirst) {
+  if (world_.rank() == 0) {
+    fs::create_directories(folder_ + "/two");
+    write_text(folder_ + "/two/a.jsonl",
+               "{\"prompt\":\"one\",\"response\":\"x\"}\n{\"prompt\":\"two\",\"response\":\"x\"}\n");
+    write_text(folder_ + "/two/b.jsonl",
+               "{\"prompt\":\"one\",\"response\":\"x\"}\n{\"prompt\":\"2\",\"response\":\"x\"}\n");
+    fs::create_directories(folder_ + "/short");
+    write_text(folder_ + "/short/a.jsonl",
+               "{\"prompt\":\"one\",\"response\":\"x\"}\n{\"prompt\":\"two\",\"response\":\"x\"}\n");
+    write_text(folder_ + "/short/b.jsonl", "{\"prompt\":\"one\",\"response\":\"x\"}\n");
+  }
+  world_.barrier();
+  data_.candidates = folder_ + "/two";
+  const std::string message = error_of(ExitCode::kBadData);
+  EXPECT_NE(message.find("b.jsonl:2"), std::string::npos) << message;
+  EXPECT_NE(message.find("\"2\""), std::string::npos) << message;
+  data_.candidates = folder_ + "/short";
+  EXPECT_NE(error_of(ExitCode::kBadData).find("ends after 1"), std::string::npos);
+}
+
+TEST_F(EvaluateTest, BadInputIsNamed) {
+  data_.candidates = folder_ + "/nowhere";
+  EXPECT_NE(error_of(ExitCode::kBadInput).find("nowhere"), std::string::npos);
+  data_.candidates = folder_ + "/world/candidates";
+  options_.love_model = folder_ + "/world/base";
+  EXPECT_NE(error_of(ExitCode::kBadInput).find("rluf_reward.json"), std::string::npos);
+}
+
+TEST_F(EvaluateTest, WithoutCandidatesThereIsAnEmptyTable) {
+  data_.candidates = "";
+  EXPECT_TRUE(evaluate().at("candidates").empty());
+}
+
+}  // namespace
+}  // namespace rluf

@@ -1,0 +1,81 @@
+#include "rluf/pipeline/evaluation/statistics.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "rluf/core/random.hpp"
+
+namespace rluf {
+namespace {
+
+TEST(Statistics, FisherIntervalOfThePaper) {
+  const Interval interval = fisher_interval(0.95, 10);
+  EXPECT_NEAR(interval.low, 0.797, 1e-3);
+  EXPECT_NEAR(interval.high, 0.988, 1e-3);
+  EXPECT_TRUE(std::isnan(fisher_interval(0.5, 3).low));
+}
+
+TEST(Statistics, SentenceSaysWhatFewCandidatesCanShow) {
+  EXPECT_NE(agreement_sentence(fisher_interval(0.9, 3), 3).find("insufficient n"), std::string::npos);
+  EXPECT_NE(agreement_sentence(fisher_interval(0.5, 6), 6).find("insufficient n"), std::string::npos);
+  EXPECT_NE(agreement_sentence(fisher_interval(0.95, 10), 10).find("ranking agree"), std::string::npos);
+  EXPECT_NE(agreement_sentence(fisher_interval(-0.95, 10), 10).find("disagree"), std::string::npos);
+}
+
+TEST(Statistics, PhrasesStandAtWordBorders) {
+  const std::vector<std::string> phrases{"bye", "take care"};
+  EXPECT_TRUE(holds_phrase("Well, BYE!", phrases));
+  EXPECT_TRUE(holds_phrase("Take care", phrases));
+  EXPECT_FALSE(holds_phrase("The bytes and byelaws", phrases));
+  EXPECT_TRUE(holds_phrase("byelaws, bye", phrases));
+  EXPECT_FALSE(holds_phrase("", phrases));
+}
+
+TEST(Comparison, HandValues) {
+  const auto standings = compare_candidates({{0.1, 0.2, 0.3}, {0.2, 0.3, 0.4}, {0.2, 0.3, 0.4}}, 100, 1);
+  EXPECT_NEAR(standings[0].mean.value, 0.2, 1e-15);
+  EXPECT_EQ(standings[0].place, 3);
+  EXPECT_EQ(standings[1].place, 1);  // equal means: the earlier one first
+  EXPECT_EQ(standings[2].place, 2);
+  // Every prompt differs by the same amount, so pairing leaves no spread.
+  EXPECT_NEAR(standings[0].difference_to_best.low, -0.1, 1e-12);
+  EXPECT_NEAR(standings[0].difference_to_best.high, -0.1, 1e-12);
+  EXPECT_EQ(standings[0].place_low, 3);
+  EXPECT_EQ(standings[1].share_best, 1);
+}
+
+TEST(Comparison, OnePromptHasNoInterval) {
+  const auto standings = compare_candidates({{0.1}, {0.2}}, 100, 1);
+  EXPECT_EQ(standings[1].place, 1);
+  EXPECT_TRUE(std::isnan(standings[0].mean.low));
+}
+
+// Prompts differ far more than candidates do. The interval of a difference must cover the truth in about 95 % of the
+// worlds, and be narrower than that of a mean.
+TEST(Comparison, PairedIntervalCoversTheTruth) {
+  constexpr int kWorlds = 200, kPrompts = 60;
+  constexpr double kTruth = 0.03;
+  int covered = 0;
+  double paired_width = 0, mean_width = 0;
+  for (int world = 0; world < kWorlds; ++world) {
+    RandomStream random(8, Purpose::kSimulation, static_cast<std::uint64_t>(world));
+    std::vector<double> a, b;
+    for (int prompt = 0; prompt < kPrompts; ++prompt) {
+      const double common = 0.5 + 0.2 * random.normal();
+      a.push_back(common + kTruth + 0.03 * random.normal());
+      b.push_back(common + 0.03 * random.normal());
+    }
+    const auto standings = compare_candidates({a, b}, 200, static_cast<std::uint64_t>(world));
+    const Interval& difference = standings[1].difference_to_best;
+    covered += difference.low <= -kTruth && -kTruth <= difference.high;
+    paired_width += difference.high - difference.low;
+    mean_width += standings[0].mean.high - standings[0].mean.low;
+  }
+  EXPECT_GT(covered, 0.89 * kWorlds);
+  EXPECT_LT(covered, 0.99 * kWorlds);
+  EXPECT_LT(paired_width, 0.3 * mean_width);
+}
+
+}  // namespace
+}  // namespace rluf
