@@ -1,0 +1,65 @@
+// reward_driver CASES.json OUT.json: metrics, losses and their gradients of the cases that reward_oracle.py made.
+#include <ATen/ATen.h>
+
+#include <Kokkos_Core.hpp>
+
+#include "rluf/io/jsonl.hpp"
+#include "rluf/kernels/reductions.hpp"
+#include "rluf/pipeline/reward/losses.hpp"
+#include "rluf/pipeline/reward/metrics.hpp"
+
+using namespace rluf;
+
+static Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+static Json metrics_of(const Json& one) {
+  const auto logits = one.at("logits").get<std::vector<double>>(), labels = one.at("labels").get<std::vector<double>>();
+  const BinaryScores scores = BinaryScores::sorted(logits, labels, one.at("clusters").get<std::vector<std::int64_t>>());
+  const std::vector<double> ones(logits.size(), 1.0);
+  const auto [intercept, slope] = calibration_line(scores, ones);
+  Json bins = Json::array();
+  for (const ReliabilityBin& bin : reliability(scores)) bins.push_back({bin.mean_probability, bin.rate, bin.count});
+  return {{"auroc", number(auroc(scores, ones))},
+          {"auprc", number(auprc(scores, ones))},
+          {"log_loss", number(log_loss(scores, ones))},
+          {"brier", number(brier(scores, ones))},
+          {"ece", number(ece(scores, ones))},
+          {"intercept", number(intercept)},
+          {"slope", number(slope)},
+          {"pearson", number(pearson(logits, labels))},
+          {"clusters", scores.num_clusters},
+          {"reliability", bins}};
+}
+
+static at::Tensor tensor_of(const Json& values) {
+  const auto numbers = values.get<std::vector<double>>();
+  return at::tensor(numbers, at::kDouble).to(at::kFloat);
+}
+
+static Json list_of(const at::Tensor& tensor) {
+  const at::Tensor values = tensor.to(at::kDouble).contiguous();
+  return std::vector<double>(values.data_ptr<double>(), values.data_ptr<double>() + values.numel());
+}
+
+static Json losses_of(const Json& one) {
+  at::Tensor raw = tensor_of(one.at("raw")).requires_grad_(), chosen = tensor_of(one.at("chosen")).requires_grad_(),
+             rejected = tensor_of(one.at("rejected")).requires_grad_();
+  const at::Tensor cross_entropy = binary_cross_entropy_sum(raw, tensor_of(one.at("labels")));
+  const at::Tensor pairs = bradley_terry_sum(chosen, rejected, tensor_of(one.at("margins")), one.at("centering"));
+  (cross_entropy + pairs).backward();
+  return {{"cross_entropy", cross_entropy.item<double>()},
+          {"pairs", pairs.item<double>()},
+          {"raw_grad", list_of(raw.grad())},
+          {"chosen_grad", list_of(chosen.grad())},
+          {"rejected_grad", list_of(rejected.grad())}};
+}
+
+int main(int argc, char** argv) {
+  if (argc != 3) return 2;
+  const Kokkos::ScopeGuard kokkos(argc, argv);
+  const Json cases = read_json(argv[1]);
+  Json out{{"metrics", Json::array()}, {"losses", Json::array()}};
+  for (const Json& one : cases.at("metrics")) out["metrics"].push_back(metrics_of(one));
+  for (const Json& one : cases.at("losses")) out["losses"].push_back(losses_of(one));
+  write_json(argv[2], out);
+}

@@ -1,0 +1,116 @@
+"""Metrics against scikit-learn, losses and their gradients against torch: random data with ties, extremes, rare labels."""
+import json, os, subprocess, sys, tempfile
+
+try:
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from scipy.special import expit
+    from scipy.stats import pearsonr
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+except ImportError as error:
+    print("skipped:", error)
+    sys.exit(77)
+
+rng = np.random.default_rng(5)
+
+
+def metric_case(n, rate, decimals=None, scale=2.0, shift=0.0):
+    x = rng.normal(shift, scale, n)
+    if decimals is not None:
+        x = np.round(x, decimals)
+    y = (rng.random(n) < expit(np.log(rate / (1 - rate)) + 0.7 * x)).astype(float)
+    if y.sum() == 0:
+        y[int(np.argmax(x))] = 1
+    return {"logits": x.tolist(), "labels": y.tolist(), "clusters": rng.integers(0, n // 3 + 1, n).tolist()}
+
+
+cases = [
+    metric_case(500, 0.3),
+    metric_case(2000, 0.1, decimals=0),  # nearly everything is tied
+    metric_case(20000, 0.001),  # 0.1 % positives
+    metric_case(20000, 0.001, decimals=1),
+    metric_case(103, 0.5, decimals=1),  # bins of unequal size
+    metric_case(300, 0.4, scale=60.0),  # probabilities of 0 and 1
+    {"logits": [1.0, 1.0, 1.0, 1.0], "labels": [0, 1, 1, 0], "clusters": [1, 2, 3, 4]},  # constant scores
+    {"logits": [0.0, 1.0, 2.0], "labels": [0, 0, 0], "clusters": [7, 7, -2]},  # no positive
+    {"logits": [0.0, 1.0, 2.0], "labels": [1, 1, 1], "clusters": [7, 7, -2]},  # no negative
+]
+losses = []
+for size, centering in ((1, 0.0), (7, 0.0), (33, 0.01), (5, 1.0)):
+    draw = lambda spread: rng.normal(0, spread, size).astype(np.float32).astype(float).tolist()
+    losses.append({"raw": draw(5), "labels": (rng.random(size) < 0.4).astype(float).tolist(), "chosen": draw(20),
+                   "rejected": draw(20), "margins": np.abs(draw(1)).astype(np.float32).astype(float).tolist(),
+                   "centering": centering})
+
+with tempfile.TemporaryDirectory() as folder:
+    with open(folder + "/cases.json", "w") as out:
+        json.dump({"metrics": cases, "losses": losses}, out)
+    program = os.path.join(os.environ["RLUF_BUILD"], "tests", "reward", "reward_driver")
+    if not os.path.exists(program):
+        program = os.path.join(os.environ["RLUF_BUILD"], "reward_driver")
+    subprocess.run([program, folder + "/cases.json", folder + "/out.json"], check=True)
+    results = json.load(open(folder + "/out.json"))
+
+
+def same(name, got, want, tolerance=1e-9):
+    assert got is not None and abs(got - want) <= tolerance * max(1.0, abs(want)), f"{name}: {got} instead of {want}"
+
+
+def equal_mass_bins(x, y, num_bins=10):
+    order = np.argsort(x, kind="stable")
+    edges = [int(np.ceil(len(x) * k / num_bins)) for k in range(num_bins + 1)]
+    parts = [order[a:b] for a, b in zip(edges, edges[1:]) if b > a]
+    return [(expit(x[part]).mean(), y[part].mean(), len(part)) for part in parts]
+
+
+def newton_line(x, y):
+    """Maximum likelihood by scikit-learn's solver without a penalty."""
+    fit = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10000, solver="newton-cholesky").fit(x[:, None], y)
+    return fit.intercept_[0], fit.coef_[0, 0]
+
+
+for number, (case, got) in enumerate(zip(cases, results["metrics"])):
+    x, y = np.array(case["logits"]), np.array(case["labels"])
+    assert got["clusters"] == len(set(case["clusters"]))
+    # The log loss from logits, so that probabilities of 0 and 1 are no special case.
+    same(f"{number} log_loss", got["log_loss"], float(np.mean(np.logaddexp(0, x) - y * x)))
+    same(f"{number} brier", got["brier"], float(np.mean((expit(x) - y) ** 2)))
+    bins = equal_mass_bins(x, y)
+    assert len(bins) == len(got["reliability"]), (number, len(bins), len(got["reliability"]))
+    for want, have in zip(bins, got["reliability"]):
+        for a, b in zip(want, have):
+            same(f"{number} bin", b, a)
+    same(f"{number} ece", got["ece"], sum(abs(p - r) * c for p, r, c in bins) / len(x))
+    if len(set(y)) < 2:
+        assert got["auroc"] is None and got["intercept"] is None and got["pearson"] is None
+        assert (got["auprc"] is None) == (y.sum() == 0)
+        continue
+    same(f"{number} auroc", got["auroc"], roc_auc_score(y, x))
+    same(f"{number} auprc", got["auprc"], average_precision_score(y, x))
+    if abs(x).max() < 30:
+        same(f"{number} log_loss of sklearn", got["log_loss"], log_loss(y, expit(x)))
+        same(f"{number} brier of sklearn", got["brier"], brier_score_loss(y, expit(x)))
+    if len(set(x)) == 1:
+        assert got["slope"] is None and got["pearson"] is None and got["auroc"] == 0.5
+        continue
+    same(f"{number} pearson", got["pearson"], pearsonr(x, y)[0])
+    intercept, slope = newton_line(x, y)
+    same(f"{number} intercept", got["intercept"], intercept, 1e-5)
+    same(f"{number} slope", got["slope"], slope, 1e-5)
+
+for number, (case, got) in enumerate(zip(losses, results["losses"])):
+    raw, chosen, rejected = (torch.tensor(case[k], dtype=torch.float64, requires_grad=True)
+                             for k in ("raw", "chosen", "rejected"))
+    p = torch.sigmoid(raw)
+    labels, margins = torch.tensor(case["labels"], dtype=torch.float64), torch.tensor(case["margins"], dtype=torch.float64)
+    cross_entropy = -(labels * p.log() + (1 - labels) * (1 - p).log()).sum()
+    pairs = (-F.logsigmoid(chosen - rejected - margins) + case["centering"] * (chosen + rejected) ** 2).sum()
+    (cross_entropy + pairs).backward()
+    same(f"cross entropy {number}", got["cross_entropy"], cross_entropy.item(), 1e-5)
+    same(f"Bradley-Terry {number}", got["pairs"], pairs.item(), 1e-5)
+    for name, tensor in (("raw", raw), ("chosen", chosen), ("rejected", rejected)):
+        for have, want in zip(got[name + "_grad"], tensor.grad.tolist(), strict=True):
+            same(f"gradient of {name} {number}", have, want, 1e-5)
+print(f"{len(cases)} metric cases and {len(losses)} loss cases agree")

@@ -1,0 +1,204 @@
+// Whole reward stages with a tiny Llama on a log with known truth, on any number of ranks.
+#include "rluf/pipeline/reward/reward.hpp"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/random.hpp"
+#include "rluf/io/jsonl.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/dataset/build_dataset.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
+
+namespace rluf {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A small Llama whose tokenizer knows single bytes and the marks of chatml.
+void write_base(const std::string& folder) {
+  Json vocabulary = Json::object(), added = Json::array();
+  int next = 0, shifted = 256;
+  for (int byte = 0; byte < 256; ++byte) {  // the usual printable stand-ins for bytes
+    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
+    const int code = printable ? byte : shifted++;
+    std::string symbol;
+    if (code >= 0x80) symbol += static_cast<char>(0xC0 | (code >> 6));
+    symbol += static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F));
+    vocabulary[symbol] = next++;
+  }
+  for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"})
+    added.push_back({{"id", next++},
+                     {"content", token},
+                     {"special", true},
+                     {"normalized", false},
+                     {"single_word", false},
+                     {"lstrip", false},
+                     {"rstrip", false}});
+  const Json level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
+  fs::create_directories(folder);
+  write_json(folder + "/tokenizer.json",
+             {{"version", "1.0"},
+              {"added_tokens", added},
+              {"normalizer", nullptr},
+              {"pre_tokenizer", level},
+              {"post_processor", nullptr},
+              {"decoder", level},
+              {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}});
+  LlamaConfig config;
+  config.vocab_size = next;
+  config.hidden_size = 16;
+  config.intermediate_size = 32;
+  config.num_layers = 1;
+  config.num_heads = config.num_kv_heads = 2;
+  config.head_dim = 8;
+  config.eos_token_ids = {next - 1};
+  Llama(config, 3, at::kCPU).save(folder, folder + "/tokenizer.json");
+}
+
+std::string words(RandomStream& random, char letter) {
+  std::string text;
+  for (int i = 0; i < 12; ++i) text += random.uniform() < 0.6 ? letter : static_cast<char>('0' + random.below(10));
+  return text;
+}
+
+/// One row in ten says "y" and is loved in 60 % of the cases, the others say "n" and are loved in 0.2 %.
+void write_log(const std::string& path) {
+  std::string text;
+  for (int row = 0; row < 3000; ++row) {
+    RandomStream random(2, Purpose::kSimulation, 0, static_cast<std::uint64_t>(row));
+    const bool good = random.uniform() < 0.1;
+    const int love = random.uniform() < (good ? 0.6 : 0.002) ? 1 : 0;
+    text += Json{{"interaction_id", "i" + std::to_string(row)},
+                 {"conversation_id", "c" + std::to_string(row)},
+                 {"user_id", "u" + std::to_string(random.below(200))},
+                 {"timestamp", 1700000000 + row},
+                 {"messages", {{{"role", "user"}, {"content", "q" + std::to_string(row)}}}},
+                 {"response", words(random, good ? 'y' : 'n')},
+                 {"signals", {{"love", love}}}}
+                .dump() +
+            "\n";
+  }
+  write_text(path, text);
+}
+
+void write_pairs(const std::string& path) {
+  std::string text;
+  for (int row = 0; row < 300; ++row) {
+    RandomStream random(3, Purpose::kSimulation, 0, static_cast<std::uint64_t>(row));
+    text += Json{{"prompt", {{{"role", "user"}, {"content", "q" + std::to_string(row)}}}},
+                 {"chosen", words(random, 'y')},
+                 {"rejected", words(random, 'n')},
+                 {"margin", random.uniform()}}
+                .dump() +
+            "\n";
+  }
+  write_text(path, text);
+}
+
+class RewardTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = world_.broadcast((fs::temp_directory_path() / ("rluf_reward_" + std::to_string(getpid()))).string(), 0);
+    if (world_.rank() == 0) {
+      write_base(folder_ + "/base");
+      write_log(folder_ + "/log.jsonl");
+      write_pairs(folder_ + "/pairs.jsonl");
+    }
+    world_.barrier();
+    model_.base = folder_ + "/base";
+    data_.interactions = folder_ + "/log.jsonl";
+    data_.helpfulness_pairs = folder_ + "/pairs.jsonl";
+    data_.positive_rate = 0.3;
+    data_.holdout_share = 0.3;
+    for (ObjectiveOptions* objective : {&options_.love, &options_.helpfulness}) {
+      objective->train.learning_rate = 1e-2;
+      objective->train.global_batch = 32;
+      objective->train.micro_batch_tokens = 512;
+      objective->train.epochs = 6;
+    }
+    options_.helpfulness.margin = 0.5;
+    options_.bootstrap_replicates = 60;
+  }
+  void TearDown() override {
+    world_.barrier();
+    if (world_.rank() == 0) fs::remove_all(folder_);
+  }
+  /// The stage in a run directory of its own. @return its tables by objective
+  std::map<std::string, Json> run(const std::string& name, const Communicator& comm) {
+    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
+    const RunDirectory directory(folder_ + "/" + name, comm);
+    const RunOptions run;
+    const StageContext context{run, model_, directory, grid, at::Device(at::kCPU)};
+    run_dataset(data_, context);
+    run_reward(options_, data_, context);
+    comm.barrier();
+    std::map<std::string, Json> tables;
+    for (const char* objective : {"love", "helpfulness"})
+      if (directory.has_table(std::string("reward_") + objective))
+        tables[objective] = directory.read_table(std::string("reward_") + objective);
+    return tables;
+  }
+  static double value(const Json& table, const char* metric) {
+    return table.at("metrics").at(metric).at("value").get<double>();
+  }
+
+  Communicator world_ = Communicator::world();
+  std::string folder_;
+  ModelOptions model_;
+  DataOptions data_;
+  RewardOptions options_;
+};
+
+TEST_F(RewardTest, LearnsLoveAndGivesTheNaturalRateBack) {
+  auto tables = run("together", world_);
+  ASSERT_TRUE(tables.contains("love") && tables.contains("helpfulness"));
+  const Json& love = tables["love"];
+  EXPECT_GT(value(love, "auroc"), 0.9);
+  EXPECT_NEAR(love.at("training_rate").get<double>(), 0.3, 0.01);
+  // Invariant 8: the mean corrected probability is the natural rate, the raw one is far from it.
+  const double rate = love.at("held_out_rate").get<double>();
+  EXPECT_NEAR(love.at("mean_corrected_probability").get<double>(), rate, 0.3 * rate);
+  EXPECT_LT(value(love, "ece_corrected"), 0.5 * value(love, "ece_raw"));
+  EXPECT_LT(love.at("metrics").at("auroc").at("low").get<double>(), value(love, "auroc"));
+  EXPECT_GT(value(tables["helpfulness"], "pair_accuracy"), 0.95);
+
+  // The saved folder says the same: y is loved more than n, and probabilities are those of the table's scale.
+  const RewardModel reward = RewardModel::load(folder_ + "/together/models/love", model_, at::kCPU);
+  EXPECT_EQ(reward.calibration.kind, "binary");
+  EXPECT_NEAR(reward.calibration.prior_correction, love.at("prior_correction").get<double>(), 1e-12);
+  std::vector<TokenIds> documents;
+  for (const char* response : {"yyy1yyy2yyy3", "nnn1nnn2nnn3"})
+    documents.push_back(render_document({{"user", "q1"}}, response, *reward.text, 10, 256).document.tokens);
+  const auto scores = score_documents(reward.model, documents, 512, world_, "test");
+  EXPECT_GT(calibrated_probability(scores[0], reward.calibration), 0.3);
+  EXPECT_LT(calibrated_probability(scores[1], reward.calibration), 0.03);
+
+  // The same on one rank: losses to 1e-5.
+  const auto alone = run("alone" + std::to_string(world_.rank()), Communicator::self());
+  for (const auto& [objective, table] : alone) {
+    const double loss = tables[objective].at("final_training_metrics").at("loss").get<double>();
+    EXPECT_NEAR(table.at("final_training_metrics").at("loss").get<double>(), loss, 1e-5 * std::max(1.0, loss));
+  }
+  EXPECT_NEAR(value(alone.at("love"), "auroc"), value(love, "auroc"), 2e-3);
+}
+
+TEST_F(RewardTest, AWantedObjectiveWithoutDataIsAnError) {
+  data_.helpfulness_pairs = "";
+  options_.objective = "helpfulness";
+  try {
+    run("bad", world_);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_NE(std::string(error.what()).find("helpfulness.h5"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace rluf
