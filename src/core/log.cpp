@@ -133,6 +133,7 @@ void Progress::update(long done, const std::string& text) {
   static const bool on_terminal = isatty(STDERR_FILENO) == 1;
   const double now = now_seconds(), elapsed = now - start_seconds_;
   const bool last = done >= total_;
+  if (last && !open_line_ && elapsed < 5.0) return;  // too short to be worth a line
   if (!last && now - last_print_seconds_ < (on_terminal ? 0.2 : 30.0)) return;
   last_print_seconds_ = now;
   const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;

@@ -31,14 +31,13 @@ void BytePairs::add_merges_by_rank() {
 }
 
 void BytePairs::finish() {
-  bytes_known_ = true;
   for (int byte = 0; byte < 256; ++byte) {
     byte_ids_[byte] = find(std::string(1, static_cast<char>(byte)));
-    bytes_known_ = bytes_known_ && byte_ids_[byte] >= 0;
+    num_known_bytes_ += byte_ids_[byte] >= 0 ? 1 : 0;
   }
 }
 
-bool BytePairs::covers_all_bytes() const { return bytes_known_; }
+int BytePairs::num_known_bytes() const { return num_known_bytes_; }
 
 std::int32_t BytePairs::find(std::string_view bytes) const {
   const auto found = ids_.find(std::string(bytes));
@@ -77,8 +76,9 @@ void BytePairs::encode_short(std::string_view word, TokenIds& out) const {
   };
   constexpr std::int32_t kNone = std::numeric_limits<std::int32_t>::max();
   Symbol symbols[kShortWord];
-  std::size_t count = word.size();
-  for (std::size_t i = 0; i < count; ++i) symbols[i].id = byte_ids_[static_cast<unsigned char>(word[i])];
+  std::size_t count = 0;
+  for (const char c : word)
+    if (const std::int32_t id = byte_ids_[static_cast<unsigned char>(c)]; id >= 0) symbols[count++].id = id;
   const auto rate = [&](std::size_t i) {
     const Merge* found = i + 1 < count ? merge(symbols[i].id, symbols[i + 1].id) : nullptr;
     symbols[i].rank = found ? found->rank : kNone;
@@ -113,11 +113,14 @@ void BytePairs::encode_long(std::string_view word, TokenIds& out) const {
       return rank > other.rank || (rank == other.rank && position > other.position);
     }
   };
-  const auto n = static_cast<std::int64_t>(word.size());
   std::vector<Symbol> symbols;
-  for (std::int64_t i = 0; i < n; ++i)
-    symbols.push_back(
-        {byte_ids_[static_cast<unsigned char>(word[static_cast<std::size_t>(i)])], i - 1, i + 1 < n ? i + 1 : -1});
+  for (const char c : word)
+    if (const std::int32_t id = byte_ids_[static_cast<unsigned char>(c)]; id >= 0)
+      symbols.push_back(
+          {id, static_cast<std::int64_t>(symbols.size()) - 1, static_cast<std::int64_t>(symbols.size()) + 1});
+  if (symbols.empty()) return;
+  symbols.back().after = -1;
+  const auto n = static_cast<std::int64_t>(symbols.size());
   std::priority_queue<Candidate> queue;
   const auto offer = [&](std::int64_t left) {
     if (left < 0 || symbols[static_cast<std::size_t>(left)].after < 0) return;

@@ -18,8 +18,9 @@ class BytePairs {
   void add_merge(std::int32_t left, std::int32_t right, std::int32_t joined, std::int32_t rank);
   /// Every split of a token into two tokens is a merge of the token's rank. @source tiktoken's rule
   void add_merges_by_rank();
-  /// True once each of the 256 bytes is a token: then any text can be encoded.
-  bool covers_all_bytes() const;
+  /// Single bytes that are tokens. Vocabularies may lack bytes that their training text never held (SmolLM2: 21 control
+  /// and invalid ones); such bytes get no token, as in Hugging Face's tokenizers.
+  int num_known_bytes() const;
 
   std::int32_t find(std::string_view bytes) const;  ///< -1: no such token
   const std::string& bytes(std::int32_t id) const;
@@ -35,7 +36,7 @@ class BytePairs {
   std::vector<std::string> bytes_;
   std::unordered_map<std::uint64_t, Merge> merges_;
   std::int32_t byte_ids_[256];
-  bool bytes_known_ = false;
+  int num_known_bytes_ = 0;
   void encode_short(std::string_view word, TokenIds& out) const;
   void encode_long(std::string_view word, TokenIds& out) const;
   const Merge* merge(std::int32_t left, std::int32_t right) const;

@@ -2,9 +2,12 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <numeric>
+#include <optional>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
@@ -68,6 +71,9 @@ Json correlation_of(const std::vector<double>& x, const std::vector<double>& y, 
   return percentile_interval(pearson(x, y), std::move(replicates)).to_json();
 }
 
+/// log(1 + exp(x)) without overflow.
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
 std::string text_of(const Json& metric) {
   if (!metric.contains("value") || metric["value"].is_null()) return "undefined";
   char text[80];
@@ -95,7 +101,7 @@ Json evaluate_love(const RewardModel& reward, const LabelledData& held_out, cons
   const auto raw = score_documents(reward.model, tokens_of(held_out.documents(), &lengths),
                                    objective.train.micro_batch_tokens, context.grid.data, "love evaluation");
   std::vector<double> labels(held_out.labels().begin(), held_out.labels().end()), corrected(raw);
-  for (double& logit : corrected) logit += reward.calibration.prior_correction;
+  for (double& logit : corrected) logit = calibrated_logit(logit, reward.calibration);
   const BinaryScores before = BinaryScores::sorted(raw, labels, held_out.users()),
                      after = BinaryScores::sorted(corrected, labels, held_out.users());
   const std::uint64_t seed = context.seed();
@@ -174,7 +180,7 @@ Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardO
                                                     [&](const std::vector<double>& weights) {
                                                       double loss = 0, all = 0;
                                                       for (std::size_t i = 0; i < n; ++i) {
-                                                        loss += weights[i] * std::log1p(std::exp(-score_difference[i]));
+                                                        loss += weights[i] * softplus(-score_difference[i]);
                                                         all += weights[i];
                                                       }
                                                       return loss / all;
@@ -186,11 +192,14 @@ Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardO
 
 /// The objective's model before training: one scalar head on the starting model.
 RewardModel starting_reward(const std::string& name, const StageContext& context, const std::string& base) {
-  RewardModel reward{.model = Llama::load(base, context.device, 1, context.seed()),
-                     .text = load_model_text(base, context.model),
-                     .calibration = {.objective = name, .kind = name == "love" ? "binary" : "pairwise"}};
-  reward.model.set_compute_type(compute_type(context.model));
-  return reward;
+  std::optional<RewardModel> reward;
+  guarded(context.grid.data, [&] {
+    reward.emplace(RewardModel{.model = Llama::load(base, context.device, 1, context.seed()),
+                               .text = load_model_text(base, context.model),
+                               .calibration = {.objective = name, .kind = name == "love" ? "binary" : "pairwise"}});
+  });
+  reward->model.set_compute_type(compute_type(context.model));
+  return std::move(*reward);
 }
 
 void finish(const std::string& name, const RewardModel& reward, Json table,
@@ -205,6 +214,50 @@ void finish(const std::string& name, const RewardModel& reward, Json table,
   });
 }
 
+/// Rows of the training split in the order of time; the last tenth fits the temperature, if that is wanted.
+struct LoveRows {
+  std::vector<std::int64_t> trained, fitted;
+};
+
+LoveRows split_rows(const LabelledData& examples, bool with_temperature) {
+  LoveRows rows;
+  rows.trained.resize(examples.labels().size());
+  std::iota(rows.trained.begin(), rows.trained.end(), std::int64_t{0});
+  if (!with_temperature) return rows;
+  const auto& time = examples.timestamps();
+  std::stable_sort(rows.trained.begin(), rows.trained.end(), [&](std::int64_t a, std::int64_t b) {
+    return time[static_cast<std::size_t>(a)] < time[static_cast<std::size_t>(b)];
+  });
+  const std::size_t first = rows.trained.size() - rows.trained.size() / 10;
+  rows.fitted.assign(rows.trained.begin() + static_cast<std::ptrdiff_t>(first), rows.trained.end());
+  rows.trained.resize(first);
+  return rows;
+}
+
+/// Scale and shift by a logistic fit on rows that were not trained on. They stand at the raised rate, so the fit is one
+/// of the raw logit, and the prior correction is added after it. @collective
+void fit_temperature(RewardModel& reward, const LabelledData& examples, const std::vector<std::int64_t>& rows,
+                     const ObjectiveOptions& objective, const StageContext& context) {
+  std::vector<TokenIds> documents;
+  std::vector<double> labels;
+  for (const std::int64_t i : rows) {
+    documents.push_back(examples.documents().document(i).tokens);
+    labels.push_back(examples.labels()[static_cast<std::size_t>(i)]);
+  }
+  const auto raw = score_documents(reward.model, documents, objective.train.micro_batch_tokens, context.grid.data,
+                                   "love temperature");
+  const auto [intercept, slope] =
+      calibration_line(BinaryScores::sorted(raw, labels, rows), std::vector<double>(rows.size(), 1.0));
+  if (!(slope > 0)) {  // also undefined
+    log_warning(concat("love: no temperature can be fitted on ", rows.size(),
+                       " rows (one class, or scores that do not rise with the label): only the prior is corrected"));
+    return;
+  }
+  Calibration& calibration = reward.calibration;
+  calibration.scale = slope;
+  calibration.shift = intercept + (1 - slope) * calibration.prior_correction;
+}
+
 void train_love(const RewardOptions& options, const StageContext& context) {
   const ObjectiveOptions& objective = options.love;
   const Communicator& comm = context.grid.data;
@@ -212,30 +265,38 @@ void train_love(const RewardOptions& options, const StageContext& context) {
   RewardModel reward = starting_reward("love", context, base);
   const LabelledData examples(context.directory.data("love.h5"), Split::kTrain, comm),
       held_out(context.directory.data("love.h5"), Split::kHoldout, comm);
+  const LoveRows rows = split_rows(examples, objective.calibrate == "temperature");
+  std::vector<std::int64_t> num_tokens;
+  for (const std::int64_t row : rows.trained)
+    num_tokens.push_back(examples.documents().num_tokens()[static_cast<std::size_t>(row)]);
   const auto averages = train(
       reward.model,
       {.stage = "love",
-       .num_tokens = examples.documents().num_tokens(),
+       .num_tokens = num_tokens,
        .seed = context.seed(),
-       .identity = {{"base", base},
-                    {"examples", examples.documents().size()},
-                    {"batch", objective.train.global_batch}}},
+       .identity = {{"base", base}, {"examples", num_tokens.size()}, {"batch", objective.train.global_batch}}},
       objective.train,
       [&](const Llama& model, const std::vector<std::int64_t>& batch) {
         std::vector<TokenIds> documents;
         std::vector<float> labels;
-        for (const std::int64_t i : batch) {
-          documents.push_back(examples.documents().document(i).tokens);
-          labels.push_back(examples.labels()[static_cast<std::size_t>(i)]);
+        for (const std::int64_t position : batch) {
+          const std::int64_t row = rows.trained[static_cast<std::size_t>(position)];
+          documents.push_back(examples.documents().document(row).tokens);
+          labels.push_back(examples.labels()[static_cast<std::size_t>(row)]);
         }
         return MicroLoss{binary_cross_entropy_sum(scores_of(model, documents), tensor_of(labels, model.device())), {}};
       },
       comm, context.directory);
   reward.calibration.prior_correction = examples.prior_correction();
+  if (!rows.fitted.empty()) fit_temperature(reward, examples, rows.fitted, objective, context);
   Json table = evaluate_love(reward, held_out, options, objective, context);
   double positives = 0;
   for (const float label : examples.labels()) positives += label;
-  table["training_examples"] = examples.documents().size();
+  table["training_examples"] = rows.trained.size();
+  table["calibration"] = {{"kind", objective.calibrate},
+                          {"fitted_examples", rows.fitted.size()},
+                          {"scale", reward.calibration.scale},
+                          {"shift", reward.calibration.shift}};
   table["training_rate"] = positives / static_cast<double>(examples.documents().size());
   table["prior_correction"] = reward.calibration.prior_correction;
   finish("love", reward, std::move(table), averages, base, context);
@@ -288,6 +349,11 @@ void ObjectiveOptions::describe(OptionTable& table, const std::string& name, boo
   if (pairs) {
     table.add("margin", &margin, {.text = "factor of a pair's margin in the loss", .low = 0});
     table.add("centering", &centering, {.text = "weight of the squared sum of a pair's scores", .low = 0});
+  } else {
+    table.add("calibrate", &calibrate,
+              {.text = "prior: undo the raised rate of positives; temperature: also fit scale and shift on the last "
+                       "tenth of the training rows, which are then not trained on",
+               .choices = {"prior", "temperature"}});
   }
   train.describe(table);
 }

@@ -8,8 +8,12 @@
 
 namespace rluf {
 
+double calibrated_logit(double raw_score, const Calibration& calibration) {
+  return calibration.scale * (raw_score + calibration.prior_correction) + calibration.shift;
+}
+
 double calibrated_probability(double raw_score, const Calibration& calibration) {
-  return 1 / (1 + std::exp(-(calibration.scale * (raw_score + calibration.prior_correction) + calibration.shift)));
+  return 1 / (1 + std::exp(-calibrated_logit(raw_score, calibration)));
 }
 
 RewardModel RewardModel::load(const std::string& folder, const ModelOptions& options, at::Device device) {

@@ -11,9 +11,10 @@ namespace rluf {
 
 /// Options of one objective: sections [love], [helpfulness], [safety].
 struct ObjectiveOptions {
-  std::string base = "";    ///< model to start from; empty: models/reference, else model.base
-  double margin = 0.0;      ///< pairs: factor of the pair's margin in the loss
-  double centering = 0.01;  ///< pairs: weight of (chosen + rejected)^2
+  std::string base = "";            ///< model to start from; empty: models/reference, else model.base
+  double margin = 0.0;              ///< pairs: factor of the pair's margin in the loss
+  double centering = 0.01;          ///< pairs: weight of (chosen + rejected)^2
+  std::string calibrate = "prior";  ///< love: prior or temperature
   TrainOptions train;
   void describe(OptionTable& table, const std::string& name, bool pairs);
 };

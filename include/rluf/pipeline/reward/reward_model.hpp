@@ -17,6 +17,8 @@ struct Calibration {
   double scale = 1, shift = 0;  ///< calibrated logit = scale * (raw + prior_correction) + shift
 };
 
+/// scale * (raw + prior_correction) + shift
+double calibrated_logit(double raw_score, const Calibration& calibration);
 /// Probability of the objective from a raw score: sigmoid(scale * (raw + prior_correction) + shift). @source
 /// ALGORITHM 1.2
 double calibrated_probability(double raw_score, const Calibration& calibration);
