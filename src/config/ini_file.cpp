@@ -15,8 +15,8 @@ namespace {
 namespace po = boost::program_options;
 
 /// Boost's parser ends a value at any # and reports no lines. So each line is looked at first: what Boost would
-/// misread is an error here, and a # within quotes travels under this sign.
-constexpr char kHiddenHash = '\x01';
+/// misread is an error here, and a # or a space within quotes travels under another sign.
+constexpr char kHiddenHash = '\x01', kHiddenSpace = '\x02';
 
 std::string trimmed(const std::string& text) {
   const auto first = text.find_first_not_of(" \t\r");
@@ -35,8 +35,7 @@ std::string clean_value(const std::string& text, const std::string& place) {
       fail_input(concat(place, "text follows the closing quote: ", rest), "the end of the value is unclear",
                  "put the whole value in one pair of quotes");
     std::string value = text.substr(1, close - 1);
-    for (char& c : value)
-      if (c == '#') c = kHiddenHash;
+    for (char& c : value) c = c == '#' ? kHiddenHash : c == ' ' ? kHiddenSpace : c;
     return value;
   }
   const auto hash = text.find('#');
@@ -68,7 +67,7 @@ std::vector<IniSetting> read_ini_file(const std::string& path) {
   for (long number = 1; std::getline(file, line); ++number) {
     const std::string place = concat(path, ":", number, ": ");
     if (number == 1 && line.rfind("\xEF\xBB\xBF", 0) == 0) line.erase(0, 3);
-    if (line.find('\0') != std::string::npos || line.find(kHiddenHash) != std::string::npos)
+    if (line.find('\0') != std::string::npos || line.find_first_of("\x01\x02") != std::string::npos)
       fail_input(concat(place, "not a text file"), "it holds control characters", "give an INI file");
     line = trimmed(line);
     const std::string before = std::exchange(previous, line);
@@ -101,8 +100,7 @@ std::vector<IniSetting> read_ini_file(const std::string& path) {
   for (std::size_t i = 0; i < options.size(); ++i) {
     RLUF_ASSERT(options[i].string_key == settings[i].name);
     settings[i].value = options[i].value.empty() ? "" : options[i].value[0];
-    for (char& c : settings[i].value)
-      if (c == kHiddenHash) c = '#';
+    for (char& c : settings[i].value) c = c == kHiddenHash ? '#' : c == kHiddenSpace ? ' ' : c;
   }
   return settings;
 }

@@ -43,8 +43,8 @@ OptionTable::Entry* find(std::vector<OptionTable::Entry>& entries, const std::st
     names.push_back(entry.name());
     if (entry.key == key) same_key.push_back(entry.name());
   }
-  std::string near = nearest_name(name, names);
-  if (near.empty() && !same_key.empty()) near = same_key.front();
+  // A known key in the wrong section is likelier than a misspelt key of that section.
+  const std::string near = same_key.empty() ? nearest_name(name, names) : same_key.front();
   fail_input(
       concat(place, "unknown option ", name), "a misspelt option would leave its default in force",
       near.empty() ? "see inputs/README.md or rluf options for all of them" : concat("did you mean ", near, "?"));
