@@ -151,7 +151,8 @@ std::string nearest_name(const std::string& word, const std::vector<std::string>
   const std::string bare = dashes ? word.substr(2) : word;
   std::string best;
   std::size_t best_distance = std::max<std::size_t>(1, bare.size() / 3) + 1;
-  for (const auto& candidate : candidates) {
+  for (const auto& name : candidates) {
+    const std::string candidate = name.rfind("--", 0) == 0 ? name.substr(2) : name;
     // An abbreviation is near although many letters are missing.
     const bool begins = bare.size() >= 2 && candidate.rfind(bare, 0) == 0;
     const std::size_t distance = begins ? 1 : edit_distance(bare, candidate);
