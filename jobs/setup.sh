@@ -111,14 +111,14 @@ install_kokkos() {
   local work=.deps/kokkos.work
   rm -rf $work .deps/kokkos
   mkdir -p $work
-  .deps/venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+  .deps/venv/bin/python -m pip download --quiet --disable-pip-version-check --no-deps \
     --no-binary $kokkos_package -d $work $kokkos_package==$kokkos_version >$work/download.log 2>&1 ||
-    [[ -n $(compgen -G "$work/*.tar.gz") ]] || { cat $work/download.log >&2; exit 1; }
+    { tail -30 $work/download.log >&2; exit 1; }
   tar -xzf $work/*.tar.gz -C $work
   cmake -S $work/$kokkos_package-$kokkos_version/external/kokkos -B $work/build -G Ninja -DCMAKE_BUILD_TYPE=Release \
     -DKokkos_ENABLE_OPENMP=ON -DKokkos_ENABLE_TESTS=OFF -DCMAKE_CXX_STANDARD=17 -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
-    -DCMAKE_INSTALL_PREFIX="$root/.deps/kokkos" >$work/build.log
-  cmake --build $work/build >>$work/build.log || { tail -30 $work/build.log >&2; exit 1; }
+    -DCMAKE_INSTALL_PREFIX="$root/.deps/kokkos" >$work/build.log 2>&1 || { tail -30 $work/build.log >&2; exit 1; }
+  cmake --build $work/build >>$work/build.log 2>&1 || { tail -30 $work/build.log >&2; exit 1; }
   # KokkosConfig.cmake is the last thing that makes it "there", so copy a complete installation.
   DESTDIR="$root/$work/stage" cmake --install $work/build >>$work/build.log
   mv "$work/stage$root/.deps/kokkos" .deps/kokkos
@@ -147,10 +147,8 @@ install_oracle() {
 install_bench() {
   if .deps/oracle/bin/python -c 'import trl, accelerate, datasets' 2>/dev/null; then say "bench peers: there"; return; fi
   say "bench peers: installing ${bench_packages[*]}"
-  # The pins of the oracles hold, and torch is there already: nothing of CUDA is downloaded.
-  pip_install .deps/oracle "${bench_packages[@]}" "${oracle_packages[@]}" "torch==$torch_version" --no-build-isolation \
-    --no-deps
-  pip_install .deps/oracle "${oracle_packages[@]}" pyarrow pandas dill multiprocess xxhash httpx psutil rich requests
+  # With the oracles' pins in the same call; torch is seen through libtorch.pth, so nothing of CUDA is downloaded.
+  pip_install .deps/oracle "${bench_packages[@]}" "${oracle_packages[@]}" "torch==$torch_version"
 }
 
 install_cuda() {
