@@ -1,0 +1,66 @@
+#include "rluf/io/run_directory.hpp"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "rluf/core/error.hpp"
+#include "rluf/io/jsonl.hpp"
+
+namespace rluf {
+namespace {
+
+class Directory : public testing::Test {
+ protected:
+  Communicator world = Communicator::world();
+  std::string path = testing::TempDir() + "rluf_run_" + std::to_string(world.size());
+  void SetUp() override {
+    if (world.rank() == 0) std::filesystem::remove_all(path);
+    world.barrier();
+  }
+  std::string metrics() const {
+    std::stringstream text;
+    text << std::ifstream(path + "/metrics.csv").rdbuf();
+    return text.str();
+  }
+};
+
+TEST_F(Directory, StagesAreDoneOnceAndOnlyWithTheirOptions) {
+  const RunDirectory run(path, world);
+  EXPECT_FALSE(run.is_done("sft", {{"sft.epochs", 2}}));
+  run.mark_done("sft", {{"sft.epochs", 2}});
+  EXPECT_TRUE(run.is_done("sft", {{"sft.epochs", 2}}));
+  try {
+    run.is_done("sft", {{"sft.epochs", 3}});
+    FAIL() << "did not throw";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_NE(std::string(error.what()).find("sft.epochs = 3 (was 2)"), std::string::npos);
+  }
+}
+
+TEST_F(Directory, MetricsAreCutBackToTheRestoredStep) {
+  const RunDirectory run(path, world);
+  for (int step = 1; step <= 3; ++step) run.append_metrics("love", step, {{"loss", 1.0 / step}});
+  run.append_metrics("sft", 3, {{"loss", 5}});
+  run.cut_metrics("love", 1);
+  world.barrier();
+  EXPECT_EQ(metrics().find("time_seconds,stage,step,name,value\n"), 0u);
+  EXPECT_NE(metrics().find(",love,1,loss,1\n"), std::string::npos);
+  EXPECT_EQ(metrics().find(",love,2,"), std::string::npos);
+  EXPECT_NE(metrics().find(",sft,3,loss,5\n"), std::string::npos);
+}
+
+TEST_F(Directory, TablesAreReadBack) {
+  const RunDirectory run(path, world);
+  run.write_table("t", {{"x", 1}});
+  world.barrier();
+  EXPECT_TRUE(run.has_table("t"));
+  EXPECT_EQ(run.read_table("t"), (Json{{"x", 1}}));
+  EXPECT_THROW(RunDirectory("/proc/no/such/place", world), Error);
+}
+
+}  // namespace
+}  // namespace rluf
