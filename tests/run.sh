@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-bash jobs/setup.sh --tests
+bash jobs/setup.sh --tests --model smollm2
 memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
 jobs=$(nproc)
 ((jobs * 3 <= memory_gb * 2)) || jobs=$((memory_gb * 2 / 3 > 0 ? memory_gb * 2 / 3 : 1))

@@ -3,7 +3,7 @@ import tempfile
 
 from program import check, check_error, finish, rluf, source, tiny
 
-commands = ("run simulate dataset sft reward evaluate policy validate report tokenize score generate export inspect "
+commands = ("run simulate dataset sft reward evaluate policy report tokenize score generate export inspect "
             "options").split()
 general = rluf("--help").stdout
 count = 0

@@ -188,6 +188,18 @@ TEST_F(RewardTest, LearnsLoveAndGivesTheNaturalRateBack) {
   EXPECT_NEAR(value(alone.at("love"), "auroc"), value(love, "auroc"), 2e-3);
 }
 
+TEST_F(RewardTest, TemperatureIsFittedOnRowsThatWereNotTrainedOn) {
+  data_.helpfulness_pairs = "";
+  options_.love.calibrate = "temperature";
+  const Json love = run("temperature", world_).at("love");
+  const double fitted = love.at("calibration").at("fitted_examples"), trained = love.at("training_examples");
+  EXPECT_NEAR(fitted / (fitted + trained), 0.1, 0.01);
+  EXPECT_GT(love.at("calibration").at("scale").get<double>(), 0);
+  EXPECT_NE(love.at("calibration").at("scale").get<double>(), 1);
+  const double rate = love.at("held_out_rate").get<double>();
+  EXPECT_NEAR(love.at("mean_corrected_probability").get<double>(), rate, 0.4 * rate);
+}
+
 TEST_F(RewardTest, AWantedObjectiveWithoutDataIsAnError) {
   data_.helpfulness_pairs = "";
   options_.objective = "helpfulness";

@@ -28,8 +28,6 @@ const std::vector<CommandHelp>& commands() {
        "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
       {"policy", kStageUsage, "Train a policy for each love weight with CRRAFT and a mixture of judges.",
        "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
-      {"validate", kStageUsage, "Compare the policies on held-out prompts; in a simulated world also by an A/B test.",
-       "mpirun -n 2 rluf validate inputs/quickstart.ini"},
       {"report", kStageUsage, "Write report.html from the tables of a run.",
        "rluf report inputs/quickstart.ini --run.directory=runs/love1"},
       {"tokenize", "MODEL_FOLDER [FILE]",

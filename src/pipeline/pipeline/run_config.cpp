@@ -42,7 +42,6 @@ OptionTable RunConfig::table() {
   reward.describe(table);
   evaluate.describe(table);
   policy.describe(table);
-  validate.describe(table);
   return table;
 }
 
@@ -101,11 +100,6 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "models/policy_w*",
                     {"policy"},
                     [&](const StageContext& context) { run_policy(config.policy, config.data, context); }});
-  stages.push_back({"validate",
-                    "the policies compared on held-out prompts, and by a simulated A/B test",
-                    "tables/validation.json",
-                    {"validate"},
-                    [&](const StageContext& context) { run_validate(config.validate, config.data, context); }});
   stages.push_back(
       {"report", "report.html", "report.html", {}, [&](const StageContext& context) { run_report(context); }});
   return stages;

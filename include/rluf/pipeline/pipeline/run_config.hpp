@@ -2,25 +2,14 @@
 /// All options of a run, one struct a section.
 #include "rluf/model/model_options.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
+#include "rluf/pipeline/evaluation/evaluate.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/reward/reward.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
 
-#if __has_include("rluf/pipeline/evaluation/evaluate.hpp") && __has_include("rluf/pipeline/validation/validate.hpp")
-#include "rluf/pipeline/evaluation/evaluate.hpp"
-#include "rluf/pipeline/validation/validate.hpp"
-#define ALL 1
-#endif
 namespace rluf {
-#ifndef ALL
-struct EvaluationOptions { void describe(OptionTable&){} };
-struct ValidationOptions { void describe(OptionTable&){} };
-inline void run_evaluate(const EvaluationOptions&, const DataOptions&, const StageContext&){}
-inline void run_validate(const ValidationOptions&, const DataOptions&, const StageContext&){}
-#endif
-
 
 struct ParallelOptions {
   std::int64_t shard = 1, tensor = 1;
@@ -37,7 +26,6 @@ struct RunConfig {
   RewardOptions reward;
   EvaluationOptions evaluate;
   PolicyOptions policy;
-  ValidationOptions validate;
 
   /// The options as a table that points into this struct: it must not move afterwards.
   OptionTable table();
