@@ -132,12 +132,13 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   std::vector<at::Tensor> documents;
   for (std::size_t d = 0; d + 1 < offsets.size(); ++d) {
     const auto first = offsets[d], last = offsets[d + 1];
+    if (first == last) continue;
     documents.push_back(at::scaled_dot_product_attention(document_of(q, first, last), document_of(k, first, last),
                                                          document_of(v, first, last), {}, 0.0, true, {}, true)
                             .squeeze(0)
                             .transpose(0, 1));
   }
-  return at::cat(documents, 0);
+  return documents.empty() ? at::empty_like(q) : at::cat(documents, 0);
 }
 
 at::Tensor chosen_token_log_probs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets) {

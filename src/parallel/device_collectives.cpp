@@ -6,9 +6,11 @@
 #include "rluf/parallel/communicator.hpp"
 
 #ifdef RLUF_CUDA
+#include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
+#include <chrono>
 #include <cstring>
 #include <thread>
 #endif
@@ -17,12 +19,6 @@ namespace rluf {
 
 #ifdef RLUF_CUDA
 namespace {
-
-void check_nccl(ncclResult_t result, const char* call, ncclComm_t comm) {
-  if (result == ncclSuccess || result == ncclInProgress) return;
-  throw Error(ExitCode::kOther, concat(call, " failed (the GPUs lost contact): ", ncclGetErrorString(result), " ",
-                                       comm == nullptr ? "" : ncclGetLastError(comm)));
-}
 
 ncclDataType_t nccl_type(at::ScalarType type) {
   switch (type) {
@@ -48,50 +44,69 @@ ncclDataType_t nccl_type(at::ScalarType type) {
 class NcclCollectives : public DeviceCollectives {
  public:
   explicit NcclCollectives(const Communicator& comm) {
-    ncclUniqueId id;
+    ncclUniqueId id{};
     std::string text;
     guarded(comm, [&] {
       if (comm.rank() != 0) return;
-      check_nccl(ncclGetUniqueId(&id), "ncclGetUniqueId", nullptr);
+      check(ncclGetUniqueId(&id), "ncclGetUniqueId");
       text.assign(id.internal, sizeof id.internal);
     });
     text = comm.broadcast(text, 0);
+    RLUF_ASSERT(text.size() == sizeof id.internal);
     std::memcpy(id.internal, text.data(), sizeof id.internal);
-    check_nccl(ncclCommInitRank(&comm_, comm.size(), id, comm.rank()), "ncclCommInitRank", nullptr);
+    guarded(comm, [&] { check(ncclCommInitRank(&comm_, comm.size(), id, comm.rank()), "ncclCommInitRank"); });
   }
   ~NcclCollectives() override {
     if (comm_ != nullptr) ncclCommDestroy(comm_);
   }
+
   void all_reduce(at::Tensor& tensor, Reduce op) override {
     const ncclRedOp_t operation = op == Reduce::kSum ? ncclSum : op == Reduce::kMin ? ncclMin : ncclMax;
-    const auto stream = c10::cuda::getCurrentCUDAStream(tensor.device().index());
-    check_nccl(ncclAllReduce(tensor.data_ptr(), tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()),
-                             nccl_type(tensor.scalar_type()), operation, comm_, stream.stream()),
-               "ncclAllReduce", comm_);
-    wait(stream, "ncclAllReduce");
+    const ncclDataType_t type = nccl_type(tensor.scalar_type());
+    run(tensor, "ncclAllReduce", [&](void* data, std::size_t count, cudaStream_t stream) {
+      return ncclAllReduce(data, data, count, type, operation, comm_, stream);
+    });
   }
   void broadcast(at::Tensor& tensor, int root) override {
-    const auto stream = c10::cuda::getCurrentCUDAStream(tensor.device().index());
-    check_nccl(ncclBroadcast(tensor.data_ptr(), tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()),
-                             nccl_type(tensor.scalar_type()), root, comm_, stream.stream()),
-               "ncclBroadcast", comm_);
-    wait(stream, "ncclBroadcast");
+    run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
+      return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm_, stream);
+    });
   }
 
  private:
-  /// Waits for the collective while polling NCCL's asynchronous errors, so that a lost peer is a message and no hang.
-  void wait(const c10::cuda::CUDAStream& stream, const char* call) {
+  /// A failed communicator is aborted, which frees the ranks' GPUs from waiting for each other, and is not used again.
+  void check(ncclResult_t result, const char* call) {
+    if (result == ncclSuccess || result == ncclInProgress) return;
+    std::string reason = ncclGetErrorString(result);
+    if (const char* more = ncclGetLastError(comm_); more != nullptr && *more != '\0') reason += concat(", ", more);
+    if (comm_ != nullptr) ncclCommAbort(comm_);
+    comm_ = nullptr;
+    throw Error(ExitCode::kOther, concat(call, " failed (the GPUs lost contact): ", reason,
+                                         ": NCCL_DEBUG=INFO tells more; continue from the last checkpoint"));
+  }
+
+  /// Puts a collective on the tensor's stream, behind the work that fills the tensor, and waits for it while polling
+  /// NCCL's asynchronous errors, so that a lost peer is a message and no hang.
+  template <class Call>
+  void run(const at::Tensor& tensor, const char* name, const Call& call) {
+    if (comm_ == nullptr) throw Error(ExitCode::kOther, concat(name, " after an earlier failure of NCCL"));
+    const c10::cuda::CUDAGuard device(tensor.device());
+    const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(tensor.device().index());
+    check(call(tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()), stream.stream()), name);
+    const auto start = std::chrono::steady_clock::now();
     while (!stream.query()) {
       ncclResult_t state = ncclSuccess;
-      check_nccl(ncclCommGetAsyncError(comm_, &state), call, comm_);
-      if (state != ncclSuccess && state != ncclInProgress) {
-        ncclCommAbort(comm_);
-        comm_ = nullptr;
-        check_nccl(state, call, nullptr);
+      const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
+      check(asked == ncclSuccess ? state : asked, name);
+      // Short collectives are watched closely, long ones leave the core to others.
+      if (std::chrono::steady_clock::now() - start > std::chrono::milliseconds(1)) {
+        std::this_thread::sleep_for(std::chrono::microseconds(50));
+      } else {
+        std::this_thread::yield();
       }
-      std::this_thread::yield();
     }
   }
+
   ncclComm_t comm_ = nullptr;
 };
 

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
+#include <malloc.h>
 #include <mpi.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <map>
 #include <thread>
 
 #ifdef RLUF_CUDA
@@ -24,14 +26,46 @@
 namespace rluf {
 namespace {
 
-int num_devices() {
-#ifdef RLUF_CUDA
+/// GPUs that this process sees and, if there are none, why.
+struct Devices {
   int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
-#else
-  return 0;
-#endif
+  std::string reason = "this build has no CUDA";
+};
+
+#ifdef RLUF_CUDA
+Devices find_devices() {
+  Devices devices;
+  const cudaError_t result = cudaGetDeviceCount(&devices.count);
+  if (result != cudaSuccess) devices.count = 0;
+  devices.reason = result == cudaSuccess ? "none is visible" : cudaGetErrorString(result);
+  cudaGetLastError();  // CUDA remembers the failure, which would surface in a later, innocent call
+  return devices;
 }
+
+/// The same text for the same GPU, whatever number each process gives it.
+std::string device_identity(int device) {
+  cudaDeviceProp properties{};
+  if (const cudaError_t result = cudaGetDeviceProperties(&properties, device); result != cudaSuccess)
+    throw Error(ExitCode::kOther, concat("GPU ", device, " does not answer: ", cudaGetErrorString(result)));
+  return std::string(properties.uuid.bytes, sizeof properties.uuid.bytes);
+}
+
+/// NCCL gives each rank a GPU of its own. Where the batch system shows each rank just one, all of them are number 0.
+/// @collective
+void check_devices_differ(const Communicator& world, int device, int ranks_on_node) {
+  std::string mine;
+  guarded(world, [&] { mine = device_identity(device); });
+  std::map<std::string, std::size_t> owners;
+  const std::vector<std::string> all = world.all_gather(mine);
+  for (std::size_t rank = 0; rank < all.size(); ++rank)
+    if (const auto [owner, is_new] = owners.emplace(all[rank], rank); !is_new)
+      fail_input(concat("ranks ", owner->second, " and ", rank, " would share one GPU (", ranks_on_node,
+                        " ranks on the node of this rank)"),
+                 "NCCL connects GPUs, one a rank", "start one rank a GPU, or set run.device = cpu");
+}
+#else
+Devices find_devices() { return {}; }
+#endif
 
 /// Cores that this process may use, by the batch system's or mpirun's binding.
 int num_cores() {
@@ -41,9 +75,21 @@ int num_cores() {
   return static_cast<int>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
+void initialize_kokkos(int threads) {
+#if KOKKOS_VERSION >= 30700
+  Kokkos::initialize(Kokkos::InitializationSettings().set_num_threads(threads));
+#else
+  Kokkos::initialize(Kokkos::InitArguments(threads));
+#endif
+}
+
 }  // namespace
 
 Environment::Environment(int& argc, char**& argv) {
+  // Every step makes and drops the same tensors: memory that went back to the system each time would be zeroed anew, a
+  // quarter of the time of a training step. Only the largest are mapped, so that the heap is not torn to pieces.
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
   int provided = 0;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
     fail_input("MPI could not be started", "ranks cannot find each other",
@@ -65,19 +111,24 @@ void Environment::configure(std::int64_t threads_per_rank, const std::string& de
              : omp != nullptr     ? std::max(1, std::atoi(omp))
                                   : std::max(1, num_cores() / ranks_on_node_);
   at::set_num_threads(threads_);
-  if (!Kokkos::is_initialized()) Kokkos::initialize(Kokkos::InitArguments(threads_));
-  const int devices = num_devices();
-  if (device == "cuda" && devices == 0)
-    fail_input("run.device = cuda, but no GPU was found", "the run would be a hundred times slower than planned",
-               "start it on a node with GPUs and a build with -DRLUF_CUDA=ON, or set run.device = cpu");
-  if (device != "cpu" && devices > 0) {
-    if (ranks_on_node_ > devices && local_rank_ == 0)
-      log_warning(concat(ranks_on_node_, " ranks share ", devices, " GPUs of this node: one rank a GPU is faster"));
-    device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(local_rank_ % devices));
+  setenv("OMP_PROC_BIND", "false", 0);  // the launcher binds; Kokkos warns of nothing else
+  if (!Kokkos::is_initialized()) initialize_kokkos(threads_);
+  if (device == "cpu") return;
+  const Devices devices = find_devices();
+  const Communicator world = Communicator::world();
+  const std::int64_t fewest = world.all_reduce(std::int64_t{devices.count}, Reduce::kMin);
+  if (fewest == 0 && (device == "cuda" || world.all_reduce(std::int64_t{devices.count}, Reduce::kMax) > 0))
+    fail_input(device == "cuda" ? concat("run.device = cuda, but no GPU was found: ", devices.reason)
+                                : "some ranks have a GPU and some have none",
+               "the run would be a hundred times slower than planned",
+               "start it on nodes with GPUs and a build with -DRLUF_CUDA=ON, or set run.device = cpu");
+  if (fewest == 0) return;
 #ifdef RLUF_CUDA
-    cudaSetDevice(local_rank_ % devices);
+  const int number = local_rank_ % devices.count;
+  check_devices_differ(world, number, ranks_on_node_);
+  cudaSetDevice(number);
+  device_ = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(number));
 #endif
-  }
 }
 
 Environment::~Environment() {
@@ -95,8 +146,14 @@ std::string Environment::versions() {
                             ".", KOKKOS_VERSION % 100, " (", Kokkos::DefaultHostExecutionSpace::name(), ")\nLibTorch  ",
                             TORCH_VERSION, "\n");
 #ifdef RLUF_CUDA
-  text += concat("CUDA      ", CUDART_VERSION / 1000, ".", CUDART_VERSION / 10 % 100, "\nNCCL      ", NCCL_MAJOR, ".",
-                 NCCL_MINOR, ".", NCCL_PATCH, "\n");
+  int cuda = 0, nccl = 0;
+  cudaRuntimeGetVersion(&cuda);
+  ncclGetVersion(&nccl);
+  const Devices devices = find_devices();
+  text += concat(
+      "CUDA      ", cuda / 1000, ".", cuda / 10 % 100, " (",
+      devices.count > 0 ? concat(devices.count, devices.count > 1 ? " GPUs" : " GPU") : "no GPU: " + devices.reason,
+      ")\nNCCL      ", nccl / 10000, ".", nccl / 100 % 100, ".", nccl % 100, "\n");
 #else
   text += "CUDA      none (built without)\nNCCL      none (built without)\n";
 #endif

@@ -9,15 +9,16 @@ namespace rluf {
 
 class Environment {
  public:
-  /// MPI_Init_thread (THREAD_MULTIPLE asked for), Kokkos::initialize, threads per rank, device of this rank
-  /// (cuda:local_rank if there is one and the build has CUDA, else cpu). `device`: auto, cpu, cuda.
-  /// @collective over all ranks @throws Error(kBadInput) if cuda is asked for and not there
+  /// MPI_Init_thread (THREAD_MULTIPLE asked for) and this rank's place on its node. @collective over all ranks
   Environment(int& argc, char**& argv);
   ~Environment();
   Environment(const Environment&) = delete;
   Environment& operator=(const Environment&) = delete;
 
-  /// Sets threads per rank (0: cores of the node divided by ranks on the node) and picks the device.
+  /// Kokkos::initialize, threads per rank (0: cores of the node divided by ranks on the node) and the device of this
+  /// rank. `device`: cpu; cuda; auto, which is cuda if every rank finds a GPU and the build has CUDA, else cpu. With
+  /// cuda a rank takes the GPU of its number on the node; each needs its own. @collective over all ranks
+  /// @throws Error(kBadInput) if cuda is asked for and not there, if some ranks have none, or if two would share one
   void configure(std::int64_t threads_per_rank, const std::string& device);
   at::Device device() const { return device_; }
   int rank() const { return rank_; }
