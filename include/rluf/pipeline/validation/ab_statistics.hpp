@@ -1,0 +1,59 @@
+#pragma once
+/// Statistics of an A/B test that randomises users and counts responses. Pure functions: no I/O, no MPI.
+#include <cstdint>
+#include <span>
+
+#include "rluf/pipeline/reward/metrics.hpp"
+
+namespace rluf {
+
+/// A ratio of sums over independent users, such as hearts / responses, with its sampling variance.
+struct Ratio {
+  double value = 0, variance = 0;  ///< NaN where undefined (fewer than two users, or no responses)
+  std::int64_t num_users = 0;
+  double denominator = 0;  ///< sum over the users
+};
+
+/// R = sum N / sum D with Var R = (s_N^2 - 2 R s_ND + R^2 s_D^2) / (n mean_D^2), n users with n - 1 in the moments.
+/// A user's responses may depend on each other in any way; users must not. Users without responses belong in too.
+/// @shape numerators, denominators [num_users]
+/// @source delta method for a ratio metric: Deng, Knoblich and Lu, "Applying the delta method in metric analytics",
+/// KDD 2018 (arXiv 1803.06336), section 3.2
+Ratio ratio_of_sums(std::span<const double> numerators, std::span<const double> denominators);
+
+/// value -+ z sqrt(variance).
+Interval normal_interval(double value, double variance, double confidence = 0.95);
+
+/// What treatment changes against control; the two share no user.
+struct RatioComparison {
+  Interval difference;  ///< treatment - control
+  Interval lift;        ///< treatment / control - 1; NaN if control is 0
+  double p = 1;         ///< two-sided, of the difference; NaN if the variance is 0
+};
+/// Var(a / b) = Var(a) / b^2 + a^2 Var(b) / b^4 by the delta method. @source as ratio_of_sums
+RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, double confidence = 0.95);
+
+/// Variance of a rate relative to that of as many independent responses: 1 + (m - 1) ICC for users of m responses.
+/// NaN for a rate of 0 or 1. @source Kish, "Survey sampling", 1965
+double design_effect(const Ratio& rate);
+
+/// Responses an arm needs to see `rate` turn into rate * (1 + lift), if responses were independent:
+/// (z_{1 - alpha/2} + z_power)^2 (p q + p' q') / (p' - p)^2. NaN for a lift of 0 or rates outside 0..1.
+/// @source two-sample test of proportions, e.g. Fleiss, Levin and Paik, "Statistical methods for rates and
+/// proportions", 2003, without pooling and without continuity correction
+double responses_needed(double rate, double lift, double alpha = 0.05, double power = 0.8);
+/// The same in users who give `responses_per_user` responses each: responses * design effect / responses per user.
+double users_needed(double rate, double lift, double design_effect, double responses_per_user, double alpha = 0.05,
+                    double power = 0.8);
+
+/// Sample-ratio mismatch: were users dealt to the arms in equal shares?
+struct ChiSquare {
+  double statistic = 0, p = 1;
+  std::int64_t degrees_of_freedom = 0;
+};
+/// Pearson's test of equal shares. @shape counts [num_arms], at least 2 @source Pearson 1900
+ChiSquare equal_shares_test(std::span<const std::int64_t> counts);
+/// P(X >= statistic) for a chi-square variable. @source DLMF 8.11.4 (series) and 8.9.2 (continued fraction)
+double chi_square_tail(double statistic, std::int64_t degrees_of_freedom);
+
+}  // namespace rluf
