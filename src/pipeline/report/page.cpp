@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdio>
@@ -29,15 +30,26 @@ std::string quoted(const std::string& text) {
   return safe + "\"";
 }
 
+const char* style_of(const Picture& picture, const Series& series) {
+  const bool intervals = !series.low.empty();
+  if (picture.kind == PictureKind::kBars) return " using 1:2:3:4 with boxerrorbars lw 1.5";
+  if (intervals) return " using 1:2:3:4 with yerrorbars pt 7 ps 0.7 lw 1.5";
+  return picture.kind == PictureKind::kPoints ? " using 1:2 with points pt 7"
+                                              : " using 1:2 with linespoints lw 2 pt 7 ps 0.4";
+}
+
 std::string script_of(const Picture& picture, const std::string& output) {
   std::ostringstream script;
-  script << "set terminal svg size 640,360 background '#ffffff' font 'sans,12'\nset output '" << output << "'\n";
+  script << "set terminal svg size 490,310 background '#ffffff' font 'sans,11'\nset output '" << output << "'\n";
+  script << "set style fill solid 0.35 border -1\nset boxwidth 0.6\n";
+  if (picture.diagonal) script << "set xrange [0:*]\n";
+  if (picture.diagonal || picture.kind == PictureKind::kBars) script << "set yrange [0:*]\n";
   script << "set title " << quoted(picture.title) << "\nset xlabel " << quoted(picture.x_label) << "\nset ylabel "
          << quoted(picture.y_label) << "\n";
-  script << "set grid\nset key outside right\n";
+  script << "set grid\nset key below\n";
   if (!picture.x_names.empty()) {
     script << "set xrange [-0.5:" << static_cast<double>(picture.x_names.size()) - 0.5
-           << "]\nset xtics rotate by -30 (";
+           << "]\nset xtics rotate by -25 (";
     for (std::size_t i = 0; i < picture.x_names.size(); ++i)
       script << (i ? ", " : "") << quoted(picture.x_names[i]) << ' ' << i;
     script << ")\n";
@@ -56,10 +68,7 @@ std::string script_of(const Picture& picture, const std::string& output) {
   script << "plot ";
   for (std::size_t s = 0; s < picture.series.size(); ++s) {
     const Series& series = picture.series[s];
-    script << (s ? ", " : "") << "$data" << s
-           << (series.low.empty() ? (picture.lines ? " using 1:2 with lines lw 2" : " using 1:2 with points pt 7")
-                                  : " using 1:2:3:4 with yerrorbars pt 7 lw 2")
-           << " title " << quoted(series.title);
+    script << (s ? ", " : "") << "$data" << s << style_of(picture, series) << " title " << quoted(series.title);
   }
   if (picture.diagonal) script << ", x with lines dashtype 2 lc rgb '#888888' title \"perfect\"";
   script << "\n";
@@ -91,16 +100,21 @@ std::string html_escaped(const std::string& text) {
   return out;
 }
 
-std::string figure_text(const nlohmann::json& value) {
+std::string figure_text(const nlohmann::json& value, const NumberStyle& style) {
+  const auto number = [&](const nlohmann::json& json) {
+    const double scaled = style.scale * json.get<double>();
+    return (style.sign && scaled >= 0 ? "+" : "") + number_text(scaled);
+  };
   if (value.is_null()) return "-";
-  if (value.is_number_float()) return number_text(value.get<double>());
+  if (value.is_number_float()) return number(value) + style.suffix;
+  if (value.is_number() && style.scale != 1) return number(value) + style.suffix;
   if (value.is_string()) return value.get<std::string>();
   if (value.is_object() && value.contains("value")) {
     if (value["value"].is_null()) return "undefined: " + value.value("reason", "no reason given");
-    std::string text = number_text(value["value"].get<double>());
+    std::string text = number(value["value"]);
     if (value.contains("low") && value["low"].is_number() && value["high"].is_number())
-      text +=
-          concat(" [", number_text(value["low"].get<double>()), ", ", number_text(value["high"].get<double>()), "]");
+      text += concat(" [", number(value["low"]), ", ", number(value["high"]), "]");
+    text += style.suffix;
     if (value.contains("p") && value["p"].is_number()) text += ", p = " + number_text(value["p"].get<double>());
     return text;
   }
@@ -119,8 +133,68 @@ std::string html_table(const std::vector<std::string>& head, const std::vector<s
   return html + "</table>\n";
 }
 
+std::string measures_table(const std::vector<std::string>& heads, const nlohmann::json& objects,
+                           const std::vector<Measure>& measures) {
+  std::vector<std::string> head{""};
+  head.insert(head.end(), heads.begin(), heads.end());
+  std::vector<std::vector<std::string>> rows;
+  for (const Measure& measure : measures) {
+    std::vector<std::string> cells{measure.label};
+    bool any = false;
+    for (const auto& object : objects) {
+      any = any || object.contains(measure.key);
+      cells.push_back(object.contains(measure.key) ? figure_text(object[measure.key], measure.style) : "");
+    }
+    if (any) rows.push_back(cells);
+  }
+  return html_table(head, rows);
+}
+
+Series series_of(const std::string& title, const nlohmann::json& rows, const std::string& x, const std::string& y) {
+  Series series{.title = title};
+  const auto number = [](const nlohmann::json& row, const std::string& key) -> const nlohmann::json* {
+    if (!row.contains(key)) return nullptr;
+    const nlohmann::json& member = row[key];
+    if (member.is_number()) return &member;
+    return member.is_object() && member.contains("value") && member["value"].is_number() ? &member["value"] : nullptr;
+  };
+  for (const auto& row : rows) {
+    const auto *at = number(row, x), *value = number(row, y);
+    if (at == nullptr || value == nullptr) continue;
+    series.x.push_back(at->get<double>());
+    series.y.push_back(value->get<double>());
+  }
+  return series;
+}
+
+Series bars_of(const std::string& title, const nlohmann::json& rows, const std::string& key, double scale) {
+  Series series{.title = title};
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    if (!rows[i].contains(key) || !rows[i][key].is_object() || !rows[i][key]["value"].is_number()) continue;
+    const nlohmann::json& figure = rows[i][key];
+    const double value = figure["value"].get<double>();
+    series.x.push_back(static_cast<double>(i));
+    series.y.push_back(scale * value);
+    series.low.push_back(scale * figure.value("low", value));
+    series.high.push_back(scale * figure.value("high", value));
+  }
+  return series;
+}
+
+std::vector<std::string> names_of(const nlohmann::json& rows) {
+  std::vector<std::string> names;
+  for (const auto& row : rows) names.push_back(row.value("name", "?"));
+  return names;
+}
+
+std::string picture_grid(const std::vector<Picture>& pictures) {
+  std::string html = "<div class=\"grid\">\n";
+  for (const Picture& picture : pictures) html += plot(picture);
+  return html + "</div>\n";
+}
+
 std::string plot(const Picture& picture) {
-  if (picture.series.empty())
+  if (std::all_of(picture.series.begin(), picture.series.end(), [](const Series& s) { return s.x.empty(); }))
     return "<p class=\"missing\">no data for the picture: " + html_escaped(picture.title) + "</p>\n";
   std::string folder = (std::filesystem::temp_directory_path() / "rluf_plot_XXXXXX").string();
   if (mkdtemp(folder.data()) == nullptr)

@@ -1,0 +1,25 @@
+#pragma once
+/// The report's sections, each a piece of HTML from the tables of the stages before it.
+#include <string>
+
+#include "rluf/io/run_directory.hpp"
+
+namespace rluf {
+
+/// What a member of a table holds; an empty list if there is none.
+nlohmann::json list_of(const nlohmann::json& object, const char* key);
+/// A sentence that says that nothing can be shown, of class "missing".
+std::string missing_stage(const std::string& stage);
+/// What the paper reports (arXiv 2505.14946), set apart from what the run found.
+std::string paper_says(const std::string& text);
+
+/// Findings of the paper beside those of this run.
+std::string summary_section(const RunDirectory& directory);
+std::string data_section(const RunDirectory& directory);
+std::string rewards_section(const RunDirectory& directory);
+std::string evaluation_section(const RunDirectory& directory);
+std::string policy_section(const RunDirectory& directory);
+std::string validation_section(const RunDirectory& directory);
+std::string learning_curves_section(const RunDirectory& directory);
+
+}  // namespace rluf

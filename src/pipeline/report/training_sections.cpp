@@ -1,0 +1,236 @@
+// Data, reward models, offline ranking and policies.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/report/page.hpp"
+#include "sections.hpp"
+
+namespace rluf {
+namespace {
+
+using Json = nlohmann::json;
+
+const NumberStyle kPercent{.scale = 100, .suffix = " %"};
+
+/// Share with a heart in each bin, with Wilson's interval. @source Wilson 1927
+Series reliability_series(const Json& bins) {
+  Series series{.title = "hold-out, bins of equal mass"};
+  for (const Json& bin : bins) {
+    const double n = bin.at("count"), p = bin.at("rate"), z = 1.96, divisor = 1 + z * z / n;
+    const double middle = (p + z * z / (2 * n)) / divisor;
+    const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / divisor;
+    series.x.push_back(bin.at("mean_probability"));
+    series.y.push_back(p);
+    series.low.push_back(std::max(0.0, middle - half));
+    series.high.push_back(middle + half);
+  }
+  return series;
+}
+
+/// "0.575 -> 0.603": the first and the last round.
+std::string first_to_last(const Json& rounds, const std::string& key, const NumberStyle& style) {
+  if (rounds.empty() || !rounds.front().contains(key)) return "";
+  NumberStyle bare = style;
+  bare.suffix = "";
+  return figure_text(rounds.front()[key], bare) + " \u2192 " + figure_text(rounds.back()[key], style);
+}
+
+double mean_of(const Json& rounds, const char* key) {
+  double sum = 0;
+  for (const Json& round : rounds) sum += round.value(key, 0.0);
+  return rounds.empty() ? 0 : sum / static_cast<double>(rounds.size());
+}
+
+}  // namespace
+
+std::string data_section(const RunDirectory& directory) {
+  if (!directory.has_table("dataset")) return missing_stage("dataset");
+  const Json table = directory.read_table("dataset");
+  std::vector<std::string> sources;
+  Json parts = Json::array();
+  for (const auto& [name, part] : table.items())
+    if (part.is_object() && part.contains("read")) {
+      sources.push_back(name);
+      parts.push_back(part);
+    }
+  // Known members in the order in which rows are lost; whatever a stage adds later follows.
+  std::vector<Measure> measures{{"read", "rows read"},
+                                {"duplicates", "dropped: exact duplicates"},
+                                {"identical_responses", "dropped: both responses equal"},
+                                {"dropped", "dropped: other reasons"},
+                                {"dropped_negatives", "dropped: negatives, to balance the labels"},
+                                {"repeated_positives", "added: repeated positives"},
+                                {"train", "training rows"},
+                                {"train_positives", "of these positives"},
+                                {"holdout", "held-out rows"},
+                                {"holdout_positives", "of these positives"},
+                                {"truncated_rows", "rows longer than the context"},
+                                {"truncated_tokens", "tokens cut from them"},
+                                {"dropped_messages", "oldest messages left out"},
+                                {"out_of_order_timestamps", "time stamps out of order"},
+                                {"natural_rate", "natural rate of the signal", kPercent},
+                                {"training_rate", "rate in training", kPercent},
+                                {"prior_correction", "added to logits to undo that"}};
+  std::set<std::string> known{"file"};
+  for (const Measure& measure : measures) known.insert(measure.key);
+  for (const Json& part : parts)
+    for (const auto& [key, value] : part.items())
+      if (!value.is_structured() && known.insert(key).second) measures.push_back({key, key});
+  std::string html = "<p>Where every row went. Held-out rows of the log are its last part in time.</p>\n" +
+                     measures_table(sources, parts, measures);
+  if (!directory.has_table("sft")) return html + missing_stage("sft");
+  const Json sft = directory.read_table("sft");
+  return html + "<h3>Reference policy</h3>\n" +
+         measures_table({"value"}, Json::array({sft}),
+                        {{"base", "started from"},
+                         {"examples", "training examples"},
+                         {"held_out_examples", "held-out examples"},
+                         {"held_out_perplexity_before", "held-out perplexity a token, before"},
+                         {"held_out_perplexity_after", "held-out perplexity a token, after"}});
+}
+
+std::string rewards_section(const RunDirectory& directory) {
+  std::string html;
+  if (directory.has_table("reward_love")) {
+    const Json table = directory.read_table("reward_love");
+    html += "<h3>P[Love]</h3>\n<p>Held out: " + figure_text(table.at("held_out_examples")) + " responses of " +
+            figure_text(table.at("held_out_users")) + " users, " + figure_text(table.at("held_out_positives")) +
+            " with a heart (" + figure_text(table.at("held_out_rate"), kPercent) + "); mean corrected P[Love] " +
+            figure_text(table.at("mean_corrected_probability"), kPercent) + ". Intervals resample users.</p>\n";
+    html += measures_table({"value"}, Json::array({table.at("metrics")}),
+                           {{"auroc", "AUROC"},
+                            {"auprc", "AUPRC (average precision)"},
+                            {"log_loss", "log loss"},
+                            {"brier", "Brier score"},
+                            {"ece_raw", "ECE before the prior correction"},
+                            {"ece_corrected", "ECE after it"},
+                            {"calibration_intercept", "calibration intercept (0 is perfect)"},
+                            {"calibration_slope", "calibration slope (1 is perfect)"},
+                            {"length_correlation", "correlation of score and response length"}});
+    html += plot({.title = "Reliability of P[Love]",
+                  .x_label = "mean corrected probability",
+                  .y_label = "share with a heart",
+                  .series = {reliability_series(list_of(table, "reliability"))},
+                  .kind = PictureKind::kPoints,
+                  .diagonal = true});
+    html += paper_says("AUROC 0.85, correlation of score and output length 0.10. No calibration error is published.");
+  }
+  Json pairwise = Json::array();
+  std::vector<std::string> names;
+  for (const char* name : {"helpfulness", "safety"}) {
+    if (!directory.has_table(concat("reward_", name))) continue;
+    const Json table = directory.read_table(concat("reward_", name));
+    Json column = table.at("metrics");
+    column["training_pairs"] = table.at("training_pairs");
+    column["held_out_pairs"] = table.at("held_out_pairs");
+    names.emplace_back(name);
+    pairwise.push_back(column);
+  }
+  if (!pairwise.empty())
+    html += "<h3>Helpfulness and safety (Bradley-Terry)</h3>\n" +
+            measures_table(names, pairwise,
+                           {{"training_pairs", "training pairs"},
+                            {"held_out_pairs", "held-out pairs"},
+                            {"pair_accuracy", "pairs ranked right", kPercent},
+                            {"pair_accuracy_of_length", "by length alone", kPercent},
+                            {"log_loss", "log loss"},
+                            {"length_correlation", "correlation of score and response length"}});
+  return html.empty() ? missing_stage("reward") : html;
+}
+
+std::string evaluation_section(const RunDirectory& directory) {
+  if (!directory.has_table("evaluation")) return missing_stage("evaluate");
+  const Json table = directory.read_table("evaluation");
+  const Json candidates = list_of(table, "candidates");
+  if (candidates.empty()) return "<p>No candidates were named (data.candidates).</p>\n";
+  std::string html = "<p>Mean corrected P[Love] on the same " + figure_text(table.at("prompts")) +
+                     " prompts; differences are paired, places are those of 95 % of the resamples.</p>\n";
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& candidate : candidates)
+    rows.push_back({figure_text(candidate.at("place")) + " [" + figure_text(candidate.at("place_low")) + ", " +
+                        figure_text(candidate.at("place_high")) + "]",
+                    candidate.at("name"), figure_text(candidate.at("mean_probability"), kPercent),
+                    figure_text(candidate.at("difference_to_best"), kPercent),
+                    figure_text(candidate.at("online_love_rate"), kPercent),
+                    figure_text(candidate.at("closing_rate"), kPercent),
+                    figure_text(candidate.at("mean_response_tokens"))});
+  html += html_table(
+      {"place", "candidate", "mean P[Love]", "difference to the best", "online love rate", "closings", "tokens"}, rows);
+  std::vector<Picture> pictures{{.title = "Candidates by mean corrected P[Love]",
+                                 .y_label = "P[Love] (%)",
+                                 .series = {bars_of("95 % interval", candidates, "mean_probability", 100)},
+                                 .kind = PictureKind::kPoints,
+                                 .x_names = names_of(candidates)}};
+  if (table.contains("online") && table["online"].is_object())
+    pictures.push_back({.title = "Offline score and online love rate",
+                        .x_label = "mean corrected P[Love]",
+                        .y_label = "online love rate",
+                        .series = {series_of("candidates", candidates, "mean_probability", "online_love_rate")},
+                        .kind = PictureKind::kPoints});
+  html += picture_grid(pictures);
+  if (table.contains("online") && table["online"].is_object())
+    html += "<p>" + html_escaped(table["online"].at("sentence").get<std::string>()) + "; Spearman " +
+            figure_text(table["online"].at("spearman")) + ".</p>\n";
+  return html + paper_says(
+                    "Pearson r = 0.95 between offline score and online change of the love rate over ten model "
+                    "versions (95 % interval by Fisher's z: 0.80 to 0.99).");
+}
+
+std::string policy_section(const RunDirectory& directory) {
+  if (!directory.has_table("policy")) return missing_stage("policy");
+  const Json table = directory.read_table("policy");
+  const Json policies = list_of(table, "policies");
+  const std::vector<Measure> measures{{"reward", "combined reward R"},
+                                      {"reward_love", "love reward (calibrated, 0.5: like the baseline response)"},
+                                      {"reward_helpfulness", "helpfulness reward"},
+                                      {"reward_safety", "safety reward"},
+                                      {"probability_love", "mean P[Love]", kPercent},
+                                      {"kl", "log-ratio to the reference (nats)"},
+                                      {"closing_rate", "responses with a closing phrase", kPercent},
+                                      {"length_tokens", "response length (tokens)"},
+                                      {"share_no_survivor", "prompts without a survivor", kPercent},
+                                      {"share_baseline", "prompts that used the baseline response", kPercent},
+                                      {"share_skipped", "prompts skipped", kPercent},
+                                      {"distinct_2", "distinct word pairs within a response", kPercent}};
+  std::vector<std::string> head{"first round \u2192 last round"};
+  for (const Json& policy : policies) head.push_back(policy.at("name"));
+  std::vector<std::vector<std::string>> rows;
+  for (const Measure& measure : measures) {
+    std::vector<std::string> cells{measure.label};
+    for (const Json& policy : policies) cells.push_back(first_to_last(policy.at("rounds"), measure.key, measure.style));
+    if (std::any_of(cells.begin() + 1, cells.end(), [](const std::string& cell) { return !cell.empty(); }))
+      rows.push_back(cells);
+  }
+  std::vector<std::string> times{"seconds a round: generation, scoring, training"};
+  for (const Json& policy : policies) {
+    std::string cell;
+    for (const char* key : {"generation_seconds", "scoring_seconds", "training_seconds"})
+      cell += (cell.empty() ? "" : ", ") + figure_text(mean_of(policy.at("rounds"), key));
+    times.push_back(cell);
+  }
+  rows.push_back(times);
+  std::string html =
+      "<p>Each policy starts from the reference. Rewards are compared with one baseline response a "
+      "prompt, drawn from the reference once. Rounds are small, so single rounds scatter.</p>\n" +
+      html_table(head, rows);
+  std::vector<Picture> pictures;
+  for (const auto& [key, title] :
+       std::vector<std::pair<const char*, const char*>>{{"reward", "Combined reward"},
+                                                        {"probability_love", "P[Love] of the drawn responses"},
+                                                        {"reward_helpfulness", "Helpfulness reward"},
+                                                        {"reward_safety", "Safety reward"},
+                                                        {"closing_rate", "Share of responses with a closing phrase"},
+                                                        {"kl", "Log-ratio to the reference (nats)"},
+                                                        {"share_no_survivor", "Share of prompts without a survivor"},
+                                                        {"length_tokens", "Response length (tokens)"}}) {
+    std::vector<Series> series;
+    for (const Json& policy : policies)
+      series.push_back(series_of(policy.at("name"), list_of(policy, "rounds"), "round", key));
+    pictures.push_back({.title = title, .x_label = "round", .y_label = "", .series = series});
+  }
+  return html + picture_grid(pictures);
+}
+
+}  // namespace rluf
