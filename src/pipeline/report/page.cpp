@@ -103,7 +103,7 @@ std::string html_escaped(const std::string& text) {
 std::string figure_text(const nlohmann::json& value, const NumberStyle& style) {
   const auto number = [&](const nlohmann::json& json) {
     const double scaled = style.scale * json.get<double>();
-    return (style.sign && scaled >= 0 ? "+" : "") + number_text(scaled);
+    return style.sign && scaled >= 0 ? concat("+", number_text(scaled)) : number_text(scaled);
   };
   if (value.is_null()) return "-";
   if (value.is_number_float()) return number(value) + style.suffix;
