@@ -38,6 +38,31 @@ TEST(Ratio, UndefinedWhereThereIsNothingToEstimate) {
   EXPECT_TRUE(std::isnan(design_effect(none)));
   EXPECT_TRUE(std::isnan(compare_ratios(none, none).lift.value));
   EXPECT_TRUE(std::isnan(compare_ratios(none, none).p));
+  // Not one heart in one arm: the change has a value, but no interval.
+  const Ratio some = ratio_of_sums(std::vector<double>{1, 0, 1}, std::vector<double>{4, 2, 2});
+  EXPECT_EQ(compare_ratios(none, some).lift.value, -1);
+  EXPECT_TRUE(std::isnan(compare_ratios(none, some).lift.low));
+  EXPECT_TRUE(std::isnan(compare_ratios(none, some).difference.high));
+}
+
+TEST(RateInterval, StaysWithinItsBounds) {
+  // Not one event in n: Wilson's upper bound is z^2 / (n + z^2), n shrunk by the design effect of the other arms.
+  const Ratio none = ratio_of_sums(std::vector<double>(50, 0.0), std::vector<double>(50, 4.0));
+  const double z2 = 1.959963984540054 * 1.959963984540054;
+  EXPECT_NEAR(rate_interval(none, 2).low, 0, 1e-12);
+  EXPECT_GE(rate_interval(none, 2).low, 0);
+  EXPECT_NEAR(rate_interval(none, 2).high, z2 / (100 + z2), 1e-12);
+  EXPECT_NEAR(rate_interval(none, std::nan("")).high, z2 / (200 + z2), 1e-12);
+  // With many events it is the delta method's.
+  std::vector<double> hearts, responses;
+  for (int user = 0; user < 20000; ++user) {
+    hearts.push_back(user % 3 == 0 ? 2 : 0);
+    responses.push_back(4);
+  }
+  const Ratio rate = ratio_of_sums(hearts, responses);
+  const Interval delta = normal_interval(rate.value, rate.variance), wilson = rate_interval(rate, 1);
+  EXPECT_NEAR(wilson.low, delta.low, 2e-4 * rate.value);
+  EXPECT_NEAR(wilson.high, delta.high, 2e-4 * rate.value);
 }
 
 TEST(Ratio, ScaleOfTheNumeratorLeavesTheLift) {

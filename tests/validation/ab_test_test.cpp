@@ -90,7 +90,7 @@ TEST(Table, HoldsRatesLiftsAndUsersNeeded) {
   for (const auto& row : table.at("comparisons"))
     if (row.at("name") == "policy_w0.3" && row.at("to") == "policy_w0.0") {
       EXPECT_NEAR(row.at("love_rate_lift").at("value").get<double>(), 0.5, 1e-12);
-      EXPECT_LT(row.at("love_rate_lift").at("p").get<double>(), 0.05);
+      EXPECT_LT(row.at("love_rate_difference").at("p").get<double>(), 0.05);
       EXPECT_NEAR(row.at("closing_rate_difference").at("value").get<double>(), 0, 1e-12);
     }
   // All hearts of a user come together, so fewer than the responses suggest are independent.

@@ -143,6 +143,10 @@ TEST_F(ValidateTest, TableHoldsEveryArmAndComparison) {
       last.at("kl").at("value").get<double>(),
       table.at("arms")[2].at("kl").at("value").get<double>() - table.at("arms")[1].at("kl").at("value").get<double>(),
       1e-9);
+  const double after = table.at("arms")[2].at("true_love_rate").at("value"),
+               before = table.at("arms")[1].at("true_love_rate").at("value");
+  EXPECT_NEAR(last.at("true_love_rate_lift").at("value").get<double>(), after / before - 1, 1e-9);
+  EXPECT_LE(last.at("true_love_rate_lift").at("low"), last.at("true_love_rate_lift").at("high"));
   const Json& ab = table.at("ab");
   double users = 0, responses = 0;
   for (const Json& arm : ab.at("arms")) {

@@ -16,9 +16,9 @@
 namespace rluf {
 namespace {
 
-std::string number_text(double value) {
+std::string number_text(double value, int digits = 4) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.4g", value);
+  std::snprintf(text, sizeof text, "%.*g", digits, value);
   return text;
 }
 
@@ -103,7 +103,8 @@ std::string html_escaped(const std::string& text) {
 std::string figure_text(const nlohmann::json& value, const NumberStyle& style) {
   const auto number = [&](const nlohmann::json& json) {
     const double scaled = style.scale * json.get<double>();
-    return style.sign && scaled >= 0 ? concat("+", number_text(scaled)) : number_text(scaled);
+    const std::string text = number_text(scaled, value.is_object() ? 3 : 4);  // an interval tells how many digits count
+    return style.sign && scaled >= 0 ? concat("+", text) : text;
   };
   if (value.is_null()) return "-";
   if (value.is_number_float()) return number(value) + style.suffix;
@@ -115,7 +116,7 @@ std::string figure_text(const nlohmann::json& value, const NumberStyle& style) {
     if (value.contains("low") && value["low"].is_number() && value["high"].is_number())
       text += concat(" [", number(value["low"]), ", ", number(value["high"]), "]");
     text += style.suffix;
-    if (value.contains("p") && value["p"].is_number()) text += ", p = " + number_text(value["p"].get<double>());
+    if (value.contains("p") && value["p"].is_number()) text += ", p = " + number_text(value["p"].get<double>(), 2);
     return text;
   }
   return value.dump();

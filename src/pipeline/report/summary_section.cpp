@@ -69,7 +69,9 @@ void add_policy_rows(const Json& table, std::vector<Row>& rows) {
                          : none,
             online, "love_rate_lift", kPercentChange);
     add_row(rows, "the same by the users' chances" + with, "", online, "expected_love_rate_lift", kPercentChange);
-    add_row(rows, "mean P[Love] on held-out prompts" + with, none, offline, "love_probability", points);
+    add_row(rows, "true love rate on held-out prompts, every user asked" + with, "", offline, "true_love_rate_lift",
+            kPercentChange);
+    add_row(rows, "mean P[Love] on held-out prompts" + with, none, offline, "love_probability_lift", kPercentChange);
     const Json closings = arm_of(arms, name), base_closings = arm_of(arms, base);
     const std::string rates =
         figure_text(base_closings.value("closing_rate", Json()).value("value", Json()), kPercent) + " \u2192 " +
@@ -107,7 +109,9 @@ std::string summary_section(const RunDirectory& directory) {
       rows.push_back({"offline score foretells the online love rate: Pearson r over " + figure_text(online.at("n")) +
                           " candidates",
                       "0.95 over 10 model versions", figure_text(online.at("pearson")),
-                      direction_of(online.at("pearson")) == "up" ? "agree" : "agreement cannot be told"});
+                      direction_of(online.at("pearson")) == "up"     ? "they agree"
+                      : direction_of(online.at("pearson")) == "down" ? "they disagree"
+                                                                     : "cannot be told"});
   }
   if (rows.empty()) return "<p class=\"missing\">No stage has been run yet.</p>\n";
   return "<p>Changes are against " + html_escaped(base) +

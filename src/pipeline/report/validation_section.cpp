@@ -45,6 +45,8 @@ std::string held_out_part(const Json& table) {
     changes.push_back({measure.key, measure.label, measure.style.scale == 100 ? kPercentChange : kChange});
   for (Measure& change : changes)
     if (change.style.scale == 100) change.style.suffix = " points";
+  changes.push_back({"love_probability_lift", "lift of mean P[Love]", kPercentChange});
+  changes.push_back({"true_love_rate_lift", "lift of the true love rate", kPercentChange});
   html += "<h3>Differences on held-out prompts, paired</h3>\n" +
           measures_table(comparison_names(differences), differences, changes);
   return html;

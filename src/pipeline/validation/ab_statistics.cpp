@@ -1,5 +1,6 @@
 #include "rluf/pipeline/validation/ab_statistics.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numbers>
@@ -55,15 +56,26 @@ Interval normal_interval(double value, double variance, double confidence) {
   return {value, value - half, value + half};
 }
 
+Interval rate_interval(const Ratio& rate, double usual_effect, double confidence) {
+  const double own = design_effect(rate), effect = own > 0 ? own : std::isfinite(usual_effect) ? usual_effect : 1;
+  const double n = rate.denominator / effect, p = rate.value, z = normal_quantile(0.5 + confidence / 2);
+  const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
+  const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n);
+  return {p, std::max(0.0, middle - half), std::min(1.0, middle + half)};
+}
+
 RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, double confidence) {
   RatioComparison comparison;
-  const double difference = treatment.value - control.value, variance = treatment.variance + control.variance;
+  const bool spread = treatment.variance > 0 && control.variance > 0;
+  const double difference = treatment.value - control.value,
+               variance = spread ? treatment.variance + control.variance : kNaN;
   comparison.difference = normal_interval(difference, variance, confidence);
   comparison.p = variance > 0 ? std::erfc(std::abs(difference) / std::sqrt(2 * variance)) : kNaN;
   if (control.value != 0 && std::isfinite(control.value)) {
     const double quotient = treatment.value / control.value, b2 = control.value * control.value;
+    const double unknown = spread ? 0 : kNaN;
     comparison.lift = normal_interval(
-        quotient - 1, treatment.variance / b2 + quotient * quotient * control.variance / b2, confidence);
+        quotient - 1, treatment.variance / b2 + quotient * quotient * control.variance / b2 + unknown, confidence);
   } else {
     comparison.lift = {kNaN, kNaN, kNaN};
   }

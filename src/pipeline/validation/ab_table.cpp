@@ -35,7 +35,9 @@ Json comparison_row(const std::string& name, const std::map<std::string, Ratio>&
   Json row{{"name", name}, {"to", to}};
   for (const char* rate : {"love_rate", "expected_love_rate", "closing_rate"}) {
     const RatioComparison comparison = compare_ratios(treatment.at(rate), control.at(rate));
-    row[concat(rate, "_lift")] = with_p(comparison.lift.to_json(), comparison.p);
+    row[concat(rate, "_lift")] = std::isfinite(comparison.lift.value)
+                                     ? comparison.lift.to_json()
+                                     : Json{{"value", nullptr}, {"reason", "not one event in the arm compared with"}};
     row[concat(rate, "_difference")] = with_p(comparison.difference.to_json(), comparison.p);
   }
   for (const char* mean : {"true_helpfulness", "true_safety", "length_tokens"}) {
@@ -76,10 +78,13 @@ nlohmann::json ab_table(const std::vector<AbArm>& arms, const ValidationOptions&
     for (const auto& [name, ratio] : ratios.back()) row[name] = normal_interval(ratio.value, ratio.variance).to_json();
     rows.push_back(row);
   }
+  const double effect = variance / independent, per_user = total_responses / total_users;
+  for (std::size_t i = 0; i < arms.size(); ++i)  // counted events are rates: their bounds stay within 0..1
+    for (const char* rate : {"love_rate", "closing_rate"})
+      rows[i][rate] = rate_interval(ratios[i].at(rate), effect).to_json();
   for (const auto& [treatment, control] : comparisons(weights))
     pairs.push_back(comparison_row(arms[treatment].name, ratios[treatment], arms[control].name, ratios[control]));
 
-  const double effect = variance / independent, per_user = total_responses / total_users;
   const auto need = [&](const std::string& what, double rate, double lift, double design) {
     power.push_back(
         {{"effect", what},

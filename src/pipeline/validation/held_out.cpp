@@ -34,6 +34,17 @@ Interval mean_interval(const std::vector<double>& values, const ValidationOption
                              bootstrap_means(values, ones, static_cast<int>(options.bootstrap_replicates), seed));
 }
 
+/// Relative change of a mean; the resamples of both sides hold the same prompts.
+Interval lift_interval(const std::vector<double>& values, const std::vector<double>& control,
+                       const ValidationOptions& options, std::uint64_t seed) {
+  const std::vector<double> ones(values.size(), 1.0);
+  const auto num_replicates = static_cast<int>(options.bootstrap_replicates);
+  auto replicates = bootstrap_means(values, ones, num_replicates, seed);
+  const auto control_replicates = bootstrap_means(control, ones, num_replicates, seed);
+  for (std::size_t i = 0; i < replicates.size(); ++i) replicates[i] = replicates[i] / control_replicates[i] - 1;
+  return percentile_interval(moments(values).mean / moments(control).mean - 1, std::move(replicates));
+}
+
 }  // namespace
 
 Audience::Audience(const World& world, std::int64_t max_users) : intercept_(world.parameters().love_intercept) {
@@ -140,6 +151,8 @@ nlohmann::json HeldOutComparison::table() const {
       std::vector<double> difference(values);
       for (std::size_t i = 0; i < difference.size(); ++i) difference[i] -= other->second[i];
       row[name] = mean_interval(difference, options_, context_.seed()).to_json();
+      if (name == "love_probability" || name == "true_love_rate")
+        row[name + "_lift"] = lift_interval(values, other->second, options_, context_.seed()).to_json();
     }
     differences.push_back(row);
   }

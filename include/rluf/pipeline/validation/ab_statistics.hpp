@@ -24,12 +24,19 @@ Ratio ratio_of_sums(std::span<const double> numerators, std::span<const double> 
 /// value -+ z sqrt(variance).
 Interval normal_interval(double value, double variance, double confidence = 0.95);
 
+/// Interval of a rate that stays within 0..1 and is there without a single event: Wilson's, with the effective sample
+/// size responses / design effect. A rate of 0 or 1 shows no spread, so `usual_effect` stands in for its own.
+/// @source Wilson 1927; effective sample sizes: Korn and Graubard, "Confidence intervals for proportions with small
+/// expected number of positive counts estimated from survey data", Survey Methodology 24, 1998
+Interval rate_interval(const Ratio& rate, double usual_effect, double confidence = 0.95);
+
 /// What treatment changes against control; the two share no user.
 struct RatioComparison {
   Interval difference;  ///< treatment - control
   Interval lift;        ///< treatment / control - 1; NaN if control is 0
-  double p = 1;         ///< two-sided, of the difference; NaN if the variance is 0
+  double p = 1;         ///< two-sided, of the difference
 };
+/// Bounds and p are NaN where one side shows no spread at all (not one heart, say): its variance is unknown, not 0.
 /// Var(a / b) = Var(a) / b^2 + a^2 Var(b) / b^4 by the delta method. @source as ratio_of_sums
 RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, double confidence = 0.95);
 

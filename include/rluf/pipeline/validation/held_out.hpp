@@ -46,7 +46,7 @@ class HeldOutComparison {
   /// Lets the arm answer and measures it; the reference comes first. @collective
   void add(const Arm& arm, const ArmModel& model);
   /// {"prompts", "samples_per_prompt", "arms", "differences", ...}: means with percentile intervals over prompts, and
-  /// differences to the policy of weight 0 and to the reference, paired by prompt.
+  /// differences (and lifts of love) to the policy of weight 0 and to the reference, paired by prompt.
   nlohmann::json table() const;
   const std::vector<ArmMeasures>& arms() const { return arms_; }
 

@@ -17,9 +17,9 @@ struct ValidationOptions {
   SamplingOptions sampling;
   std::int64_t prompts_per_batch = 64, micro_batch_tokens = 2048;
   std::int64_t bootstrap_replicates = 1000;
-  bool ab = true;                       ///< only in a simulated world
-  std::int64_t ab_users = 0;            ///< 0: the whole population
-  double ab_responses_per_user = 12.0;  ///< on average
+  bool ab = true;                      ///< only in a simulated world
+  std::int64_t ab_users = 0;           ///< 0: the whole population
+  double ab_responses_per_user = 8.0;  ///< on average
   double ab_alpha = 0.05, ab_power = 0.8;
   void describe(OptionTable& table);
 };
