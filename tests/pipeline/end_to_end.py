@@ -3,6 +3,7 @@ import csv
 import gzip
 import json
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -15,10 +16,10 @@ work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_end_"))
 
 
 def numbers(folder):
-    """Every number of metrics.csv that is not a time or a speed."""
+    """Every number of metrics.csv that is not a time, a speed or a size in memory."""
     with open(folder / "metrics.csv") as file:
         return {(row["stage"], row["step"], row["name"]): float(row["value"]) for row in csv.DictReader(file)
-                if "second" not in row["name"]}
+                if "second" not in row["name"] and "memory" not in row["name"]}
 
 
 def equal(a, b, what):
@@ -40,7 +41,8 @@ def same(a, b):
 
 
 def samples(folder):
-    return [json.loads(line) for line in gzip.open(folder / "data/baseline.jsonl.gz", "rt")]
+    rows = [json.loads(line) for line in gzip.open(folder / "data/baseline.jsonl.gz", "rt")]
+    return [row for row in rows if "identity" not in row]  # which names the run's folder
 
 
 runs = {}
@@ -51,6 +53,17 @@ for ranks in (1, 2, 3):
 for ranks in (2, 3):
     equal(numbers(runs[1]), numbers(runs[ranks]), f"{ranks} ranks against 1")
     check(same(samples(runs[1]), samples(runs[ranks])), f"samples on {ranks} ranks are those of 1")
+
+for ranks in (2, 3):
+    one, many = [json.loads((runs[n] / "tables/validation.json").read_text()) for n in (1, ranks)]
+    check(same(one, many), f"the validation table of {ranks} ranks is that of 1")
+page = (runs[2] / "report.html").read_text()
+check('class="missing"' not in page, "every picture and stage is in the report: "
+      + "; ".join(re.findall(r'class="missing">([^<]*)', page)))
+check(page.count("<svg") == 21, f"the report has {page.count('<svg')} pictures, not 21")
+for label in ("love per response in the A/B test with love weight 0.3", "mean P[Love]", "helpfulness reward", "true safety",
+              "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC"):
+    check(label in page, f"the report holds '{label}'")
 
 again = rluf("run", tiny, f"--run.directory={runs[1]}")
 check(again.returncode == 0 and again.stderr.count("skipped") >= 7, "a second run skips what is done\n" + again.stderr)
@@ -73,4 +86,4 @@ check(not (stopped / "models/reference/config.json").exists(), "the stop came in
 check(rluf("sft", tiny, *more, f"--run.directory={stopped}").returncode == 0, "continued")
 equal(numbers(whole), numbers(stopped), "stopped and continued against uninterrupted")
 shutil.rmtree(work)
-finish(7)
+finish(21)
