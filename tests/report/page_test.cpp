@@ -13,6 +13,7 @@ TEST(Figure, ShowsIntervalsUnitsAndSigns) {
   EXPECT_EQ(figure_text(Json("text")), "text");
   EXPECT_EQ(figure_text(Json(1234567)), "1234567");
   EXPECT_EQ(figure_text(Json(0.25)), "0.25");
+  EXPECT_EQ(figure_text(Json(18550000.4)), "18550000");
   EXPECT_EQ(figure_text({{"value", 0.5}, {"low", 0.25}, {"high", 0.75}}), "0.5 [0.25, 0.75]");
   EXPECT_EQ(figure_text({{"value", 0.5}}, {.scale = 100, .suffix = " %", .sign = true}), "+50 %");
   EXPECT_EQ(figure_text({{"value", -0.5}, {"low", -1}, {"high", 0}, {"p", 0.04}},

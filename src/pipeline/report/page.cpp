@@ -17,8 +17,12 @@ namespace rluf {
 namespace {
 
 std::string number_text(double value, int digits = 4) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.*g", digits, value);
+  char text[64];
+  if (std::abs(value) >= 1000) {  // whole numbers, no powers of ten
+    std::snprintf(text, sizeof text, "%.0f", value);
+  } else {
+    std::snprintf(text, sizeof text, "%.*g", digits, value);
+  }
   return text;
 }
 
@@ -32,7 +36,7 @@ std::string quoted(const std::string& text) {
 
 const char* style_of(const Picture& picture, const Series& series) {
   const bool intervals = !series.low.empty();
-  if (picture.kind == PictureKind::kBars) return " using 1:2:3:4 with boxerrorbars lw 1.5";
+  if (picture.kind == PictureKind::kBars) return " using 1:2:3:4:(0.6) with boxerrorbars lw 1.5";
   if (intervals) return " using 1:2:3:4 with yerrorbars pt 7 ps 0.7 lw 1.5";
   return picture.kind == PictureKind::kPoints ? " using 1:2 with points pt 7"
                                               : " using 1:2 with linespoints lw 2 pt 7 ps 0.4";
@@ -47,6 +51,7 @@ std::string script_of(const Picture& picture, const std::string& output) {
   script << "set title " << quoted(picture.title) << "\nset xlabel " << quoted(picture.x_label) << "\nset ylabel "
          << quoted(picture.y_label) << "\n";
   script << "set grid\nset key below\n";
+  if (!picture.x_label.empty()) script << "set bmargin 5.5\n";
   if (!picture.x_names.empty()) {
     script << "set xrange [-0.5:" << static_cast<double>(picture.x_names.size()) - 0.5
            << "]\nset xtics rotate by -25 (";
@@ -111,7 +116,10 @@ std::string figure_text(const nlohmann::json& value, const NumberStyle& style) {
   if (value.is_number() && style.scale != 1) return number(value) + style.suffix;
   if (value.is_string()) return value.get<std::string>();
   if (value.is_object() && value.contains("value")) {
-    if (value["value"].is_null()) return "undefined: " + value.value("reason", "no reason given");
+    if (value["value"].is_null()) {
+      const std::string reason = value.value("reason", "no reason given");
+      return reason.starts_with("undefined") ? reason : concat("undefined: ", reason);
+    }
     std::string text = number(value["value"]);
     if (value.contains("low") && value["low"].is_number() && value["high"].is_number())
       text += concat(" [", number(value["low"]), ", ", number(value["high"]), "]");

@@ -152,7 +152,7 @@ std::string evaluation_section(const RunDirectory& directory) {
     rows.push_back({figure_text(candidate.at("place")) + " [" + figure_text(candidate.at("place_low")) + ", " +
                         figure_text(candidate.at("place_high")) + "]",
                     candidate.at("name"), figure_text(candidate.at("mean_probability"), kPercent),
-                    figure_text(candidate.at("difference_to_best"), kPercent),
+                    figure_text(candidate.at("difference_to_best"), {.scale = 100, .suffix = " points", .sign = true}),
                     figure_text(candidate.at("online_love_rate"), kPercent),
                     figure_text(candidate.at("closing_rate"), kPercent),
                     figure_text(candidate.at("mean_response_tokens"))});
