@@ -1,17 +1,21 @@
 #include "rluf/kernels/sampling.hpp"
 
-#include <Kokkos_Core.hpp>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <vector>
 
 #include "rluf/core/error.hpp"
+#include "rows.hpp"
+#include "simd.hpp"
 
 namespace rluf {
 namespace {
 
-using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>;
+using simd::kLanes;
+using simd::Lanes;
+constexpr std::int64_t kFew = 1;
 
 /// Highest logit first, the lower id first among equals.
 struct ByLogit {
@@ -21,13 +25,73 @@ struct ByLogit {
   }
 };
 
-float largest_of(std::span<const float> row) { return *std::max_element(row.begin(), row.end()); }
+constexpr std::int64_t kBlock = 256;  ///< ids whose weights are added up in float32 before they join the double sum
 
-/// log of the sum of exp(logit), summed in the order of ids in double so that it never depends on threads.
-double log_sum_exp(std::span<const float> row, float largest) {
+RLUF_SIMD float largest_of(const float* row, std::int64_t count) {
+  const std::int64_t whole = count - count % kLanes;
+  float top = row[0];
+  if (whole > 0) {
+    Lanes largest, values;
+    simd::load(largest, row);
+    for (std::int64_t i = kLanes; i < whole; i += kLanes) {
+      simd::load(values, row + i);
+      largest = values > largest ? values : largest;
+    }
+    for (std::int64_t i = 0; i < kLanes; ++i) top = std::max(top, largest[i]);
+  }
+  for (std::int64_t i = whole; i < count; ++i) top = std::max(top, row[i]);
+  return top;
+}
+
+/// exp((logit - largest) * inverse_temperature) of every id, and their sums a block.
+RLUF_SIMD void fill_weights(const float* row, std::int64_t count, float largest, float inverse_temperature,
+                            float* weights, double* block_sums) {
+  for (std::int64_t first = 0; first < count; first += kBlock) {
+    const std::int64_t last = std::min(count, first + kBlock);
+    Lanes sum = {};
+    for (std::int64_t i = first; i < last; i += kLanes) {
+      Lanes values = Lanes{} - std::numeric_limits<float>::infinity();
+      simd::load(values, row + i, last - i);
+      values = (values - largest) * inverse_temperature;
+      simd::exponential(values);
+      sum += values;
+      simd::store(values, weights + i, last - i);
+    }
+    block_sums[first / kBlock] = simd::sum(sum);
+  }
+}
+
+/// A row's weights at some temperature. Their order of summation is fixed, so no number depends on threads.
+struct Weights {
+  std::vector<float> of_id;
+  std::vector<double> block_sums;
+  double total = 0;
+
+  void fill(std::span<const float> row, float largest, double temperature) {
+    of_id.resize(row.size());
+    block_sums.resize((row.size() + kBlock - 1) / kBlock);
+    fill_weights(row.data(), static_cast<std::int64_t>(row.size()), largest, static_cast<float>(1.0 / temperature),
+                 of_id.data(), block_sums.data());
+    total = std::accumulate(block_sums.begin(), block_sums.end(), 0.0);
+  }
+};
+
+/// First id at which the running sum passes uniform * total; the last id with weight in its block guards against
+/// rounding.
+std::int32_t draw_uncut(const Weights& weights, double uniform) {
+  const double target = uniform * weights.total;
   double sum = 0;
-  for (const float logit : row) sum += std::exp(static_cast<double>(logit - largest));
-  return static_cast<double>(largest) + std::log(sum);
+  std::size_t block = 0, last = weights.block_sums.size() - 1;
+  while (weights.block_sums[last] <= 0) --last;
+  while (block < last && sum + weights.block_sums[block] <= target) sum += weights.block_sums[block++];
+  std::size_t found = block * kBlock;
+  for (std::size_t id = found; id < std::min(weights.of_id.size(), (block + 1) * kBlock); ++id) {
+    if (weights.of_id[id] <= 0) continue;
+    sum += weights.of_id[id];
+    found = id;
+    if (sum > target) break;
+  }
+  return static_cast<std::int32_t>(found);
 }
 
 /// First id at which the running sum of weights passes uniform * total; the last id with weight guards against
@@ -46,10 +110,8 @@ std::int32_t inverse_cdf(const Ids& ids, const Weight& weight, double total, dou
   return last;
 }
 
-std::int32_t draw(std::span<const float> row, double uniform, const SamplingOptions& options, float largest) {
+std::int32_t draw_cut(std::span<const float> row, double uniform, const SamplingOptions& options, float largest) {
   const auto vocab_size = static_cast<std::int32_t>(row.size());
-  if (options.temperature == 0)
-    return static_cast<std::int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
   const double inverse = 1.0 / options.temperature;
   const auto weight = [&](std::int32_t id) {
     return std::exp(static_cast<double>(row[static_cast<std::size_t>(id)] - largest) * inverse);
@@ -75,27 +137,6 @@ std::int32_t draw(std::span<const float> row, double uniform, const SamplingOpti
   return inverse_cdf(ids, weight, total, uniform);
 }
 
-/// Without cuts no list of ids is needed: one pass for the total, one to find the token.
-std::int32_t draw_uncut(std::span<const float> row, double uniform, double temperature, float largest) {
-  const double inverse = 1.0 / temperature;
-  thread_local std::vector<double> weights;
-  weights.resize(row.size());
-  double total = 0;
-  for (std::size_t id = 0; id < row.size(); ++id) {
-    weights[id] = std::exp(static_cast<double>(row[id] - largest) * inverse);
-    total += weights[id];
-  }
-  double sum = 0;
-  std::int32_t last = 0;
-  for (std::size_t id = 0; id < row.size(); ++id) {
-    if (weights[id] <= 0) continue;
-    sum += weights[id];
-    last = static_cast<std::int32_t>(id);
-    if (sum > uniform * total) break;
-  }
-  return last;
-}
-
 void check_rows(std::size_t num_logits, std::int64_t vocab_size, std::size_t num_rows) {
   RLUF_ASSERT(vocab_size > 0 && num_logits == num_rows * static_cast<std::size_t>(vocab_size));
 }
@@ -116,22 +157,27 @@ void sample_tokens(std::span<const float> logits, std::int64_t vocab_size, std::
   RLUF_ASSERT(uniforms.size() == tokens.size() && log_probs.size() == tokens.size());
   std::vector<char> bad(tokens.size(), 0);
   const auto V = static_cast<std::size_t>(vocab_size);
-  Kokkos::parallel_for(
-      "sample_tokens", Policy(0, static_cast<std::int64_t>(tokens.size())), [&](const std::int64_t row_number) {
-        const auto r = static_cast<std::size_t>(row_number);
-        const std::span<const float> row = logits.subspan(r * V, V);
-        const float largest = largest_of(row);
-        const double log_sum = log_sum_exp(row, largest);
-        if (!std::isfinite(log_sum)) {
-          bad[r] = 1;
-          return;
-        }
-        const bool cut =
-            (options.top_k > 0 && options.top_k < vocab_size) || options.top_p < 1.0 || options.temperature == 0;
-        tokens[r] =
-            cut ? draw(row, uniforms[r], options, largest) : draw_uncut(row, uniforms[r], options.temperature, largest);
-        log_probs[r] = static_cast<float>(static_cast<double>(row[static_cast<std::size_t>(tokens[r])]) - log_sum);
-      });
+  for_rows("sample_tokens", static_cast<std::int64_t>(tokens.size()), kFew, [&](const std::int64_t row_number) {
+    const auto r = static_cast<std::size_t>(row_number);
+    const std::span<const float> row = logits.subspan(r * V, V);
+    thread_local Weights weights;
+    const float largest = largest_of(row.data(), vocab_size);
+    weights.fill(row, largest, 1.0);
+    const double log_sum = static_cast<double>(largest) + std::log(weights.total);
+    if (!std::isfinite(log_sum)) {
+      bad[r] = 1;
+      return;
+    }
+    if (options.temperature == 0) {
+      tokens[r] = static_cast<std::int32_t>(std::find(row.begin(), row.end(), largest) - row.begin());
+    } else if ((options.top_k > 0 && options.top_k < vocab_size) || options.top_p < 1.0) {
+      tokens[r] = draw_cut(row, uniforms[r], options, largest);
+    } else {
+      if (options.temperature != 1) weights.fill(row, largest, options.temperature);
+      tokens[r] = draw_uncut(weights, uniforms[r]);
+    }
+    log_probs[r] = static_cast<float>(static_cast<double>(row[static_cast<std::size_t>(tokens[r])]) - log_sum);
+  });
   check_finite(bad);
 }
 
@@ -139,13 +185,15 @@ void chosen_log_probs(std::span<const float> logits, std::int64_t vocab_size, st
                       std::span<float> out) {
   check_rows(logits.size(), vocab_size, targets.size());
   const auto V = static_cast<std::size_t>(vocab_size);
-  Kokkos::parallel_for("chosen_log_probs", Policy(0, static_cast<std::int64_t>(targets.size())),
-                       [&](const std::int64_t row_number) {
-                         const auto r = static_cast<std::size_t>(row_number);
-                         const std::span<const float> row = logits.subspan(r * V, V);
-                         out[r] = static_cast<float>(static_cast<double>(row[static_cast<std::size_t>(targets[r])]) -
-                                                     log_sum_exp(row, largest_of(row)));
-                       });
+  for_rows("chosen_log_probs", static_cast<std::int64_t>(targets.size()), kFew, [&](const std::int64_t row_number) {
+    const auto r = static_cast<std::size_t>(row_number);
+    const std::span<const float> row = logits.subspan(r * V, V);
+    thread_local Weights weights;
+    const float largest = largest_of(row.data(), vocab_size);
+    weights.fill(row, largest, 1.0);
+    const double logit = row[static_cast<std::size_t>(targets[r])];
+    out[r] = static_cast<float>(logit - largest - std::log(weights.total));
+  });
 }
 
 }  // namespace rluf

@@ -4,45 +4,15 @@
 
 #include <torch/torch.h>
 
-#include <cmath>
-#include <numbers>
-
+#include "decoder.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/kernels/packing.hpp"
 #include "rluf/model/packed_ops.hpp"
+#include "rope.hpp"
 
 namespace rluf {
 namespace {
-
-/// Rotary frequencies with Llama 3's stretching of the low ones. @shape [head_dim / 2]
-std::vector<double> rope_frequencies(const LlamaConfig& config) {
-  std::vector<double> frequencies;
-  for (std::int64_t i = 0; i < config.head_dim; i += 2) {
-    double frequency = 1.0 / std::pow(config.rope_theta, static_cast<double>(i) / static_cast<double>(config.head_dim));
-    if (config.rope_scaling) {
-      const RopeScaling& scaling = *config.rope_scaling;
-      const double original = static_cast<double>(scaling.original_max_position_embeddings);
-      const double wavelength = 2 * std::numbers::pi / frequency;
-      if (wavelength > original / scaling.low_freq_factor) {
-        frequency /= scaling.factor;
-      } else if (wavelength > original / scaling.high_freq_factor) {
-        const double smooth =
-            (original / wavelength - scaling.low_freq_factor) / (scaling.high_freq_factor - scaling.low_freq_factor);
-        frequency = (1 - smooth) * frequency / scaling.factor + smooth * frequency;
-      }
-    }
-    frequencies.push_back(frequency);
-  }
-  return frequencies;
-}
-
-std::pair<at::Tensor, at::Tensor> rope_tables(const LlamaConfig& config, at::Device device) {
-  const auto frequencies = torch::tensor(rope_frequencies(config), torch::kFloat64);
-  const auto positions = torch::arange(config.max_position_embeddings, torch::kFloat64);
-  const auto angles = torch::outer(positions, frequencies).repeat({1, 2});  // [positions, K]
-  return {angles.cos().to(torch::kFloat32).to(device), angles.sin().to(torch::kFloat32).to(device)};
-}
 
 std::uint64_t name_hash(const std::string& name) {
   std::uint64_t hash = 1469598103934665603ull;  // FNV-1a
@@ -98,7 +68,7 @@ PackedBatch PackedBatch::from(const std::vector<std::vector<std::int32_t>>& docu
 }
 
 Llama::Llama(LlamaConfig config, at::Device device) : config_(std::move(config)), device_(device) {
-  std::tie(rope_cos_, rope_sin_) = rope_tables(config_, device_);
+  std::tie(rope_cos_, rope_sin_) = rope_tables(config_, config_.max_position_embeddings, device_);
 }
 
 Llama::Llama(LlamaConfig config, std::uint64_t seed, at::Device device) : Llama(std::move(config), device) {
@@ -178,14 +148,12 @@ at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positi
   return norm(x_TD, take());
 }
 
-namespace {
 const at::Tensor& head_weight(const Llama& model) {
   if (model.config().num_scores > 0)
     fail_input("a scoring model was asked for token probabilities", "it has no language-model head",
                "name a chat model's folder");
   return model.parameter(model.config().tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
 }
-}  // namespace
 
 at::Tensor Llama::log_probs(const at::Tensor& hidden_rows, const at::Tensor& targets) const {
   return chosen_token_log_probs(hidden_rows, head_weight(*this).to(compute_type_), targets);
@@ -212,11 +180,9 @@ Llama Llama::clone() const {
 }
 
 Llama Llama::for_inference() const {
-  Llama view(config_, device_);
-  view.compute_type_ = compute_type_;
-  for (const auto& [name, tensor] : parameters_)
-    view.parameters_.emplace_back(
-        name, tensor.dim() > 1 && name != "score.weight" ? tensor.detach().to(compute_type_) : tensor.detach());
+  Llama view = *this;  // of the same tensors
+  for (auto& [name, tensor] : view.parameters_)
+    tensor = tensor.dim() > 1 && name != "score.weight" ? tensor.detach().to(compute_type_) : tensor.detach();
   return view;
 }
 

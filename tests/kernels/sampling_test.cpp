@@ -7,7 +7,6 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
-#include "rluf/kernels/decode.hpp"
 
 namespace rluf {
 namespace {
@@ -98,35 +97,6 @@ TEST(ChosenLogProbs, EqualsTheFormulaForExtremeLogits) {
   chosen_log_probs(logits, 3, std::vector<std::int64_t>{1, 2}, out);
   EXPECT_NEAR(out[0], -1.0 - std::log1p(std::exp(-1.0)), 1e-5);
   EXPECT_NEAR(out[1], -std::log(3.0), 1e-6);
-}
-
-TEST(DecodeAttention, EqualsTheFormula) {
-  const DecodeShape shape{.num_sequences = 2, .num_heads = 4, .num_kv_heads = 2, .head_dim = 3, .capacity = 5};
-  RandomStream random(3, Purpose::kSimulation);
-  const auto fill = [&](std::size_t n) {
-    std::vector<float> values(n);
-    for (float& value : values) value = static_cast<float>(random.normal());
-    return values;
-  };
-  const auto q = fill(2 * 4 * 3), keys = fill(2 * 2 * 5 * 3), values = fill(2 * 2 * 5 * 3);
-  const std::vector<std::int64_t> lengths{5, 2};
-  std::vector<float> out(q.size());
-  decode_attention(shape, q, keys, values, lengths, out);
-  for (std::size_t s = 0; s < 2; ++s)
-    for (std::size_t h = 0; h < 4; ++h) {
-      const std::size_t cache = (s * 2 + h / 2) * 15, query = (s * 4 + h) * 3;
-      std::vector<double> weights;
-      double sum = 0, expected[3] = {0, 0, 0};
-      for (std::size_t t = 0; t < static_cast<std::size_t>(lengths[s]); ++t) {
-        double product = 0;
-        for (std::size_t i = 0; i < 3; ++i) product += q[query + i] * keys[cache + t * 3 + i];
-        weights.push_back(std::exp(product / std::sqrt(3.0)));
-        sum += weights.back();
-      }
-      for (std::size_t t = 0; t < weights.size(); ++t)
-        for (std::size_t i = 0; i < 3; ++i) expected[i] += weights[t] / sum * values[cache + t * 3 + i];
-      for (std::size_t i = 0; i < 3; ++i) EXPECT_NEAR(out[query + i], expected[i], 1e-5);
-    }
 }
 
 }  // namespace
