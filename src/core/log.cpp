@@ -5,7 +5,9 @@
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <mutex>
@@ -38,6 +40,11 @@ std::string time_of_day() {
   return text;
 }
 
+/// For the file alone, where the terminal shows the same as a rewritten line.
+void print_to_file(const std::string& line) {
+  if (state().file.is_open()) state().file << time_of_day() << ' ' << line << '\n' << std::flush;
+}
+
 /// Prints a whole line at once, so that lines of several ranks do not mix.
 void print_line(const std::string& line) {
   LogState& log = state();
@@ -46,12 +53,31 @@ void print_line(const std::string& line) {
     log.terminal_line_open = false;
   }
   std::cerr << line + '\n' << std::flush;
-  if (log.file.is_open()) log.file << time_of_day() << ' ' << line << '\n' << std::flush;
+  print_to_file(line);
 }
 
 std::string who() {
   const LogState& log = state();
   return log.num_ranks > 1 ? concat("rank ", log.rank, ": ") : "";
+}
+
+/// Whether a person watches: stderr is a terminal, or goes to a launcher on this node whose own stderr is one.
+bool is_watched() {
+  if (isatty(STDERR_FILENO) == 1) return true;
+  std::error_code no_link;
+  const auto target = std::filesystem::read_symlink(concat("/proc/", getppid(), "/fd/2"), no_link).string();
+  const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMI_SIZE") != nullptr;
+  return launched && (target.rfind("/dev/pts/", 0) == 0 || target.rfind("/dev/tty", 0) == 0);
+}
+
+/// A member of /proc/self/status in bytes, "VmHWM:   1234 kB"; 0 where there is none.
+long status_bytes(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string word; status >> word;) {
+    long kilobytes = 0;
+    if (word == name && status >> kilobytes) return kilobytes * 1024;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -112,7 +138,7 @@ Progress::Progress(std::string stage, std::string unit, long total, long first)
       first_(first),
       done_(first),
       start_seconds_(now_seconds()) {
-  last_print_seconds_ = start_seconds_;
+  last_rewrite_seconds_ = last_line_seconds_ = start_seconds_;
   set_progress_mark(stage_, first);
 }
 
@@ -130,24 +156,27 @@ void Progress::update(long done, const std::string& text) {
   LogState& log = state();
   std::lock_guard lock(log.mutex);
   if (log.rank != 0) return;
-  static const bool on_terminal = isatty(STDERR_FILENO) == 1;
+  static const bool on_terminal = is_watched();
   const double now = now_seconds(), elapsed = now - start_seconds_;
   const bool last = done >= total_;
   if (last && !open_line_ && elapsed < 5.0) return;  // too short to be worth a line
-  if (!last && now - last_print_seconds_ < (on_terminal ? 0.2 : 30.0)) return;
-  last_print_seconds_ = now;
+  const bool rewrite = on_terminal && now - last_rewrite_seconds_ >= 0.2, line = last || now - last_line_seconds_ >= 30.0;
+  if (!rewrite && !line) return;
   const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
   char figures[96];
   std::snprintf(figures, sizeof figures, "%ld/%ld %s, %.3g %s/s, %.0f s left", done, total_, unit_.c_str(), rate,
                 unit_.c_str(), rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);
-  const std::string line = concat(stage_, ": ", figures, text.empty() ? "" : ", ", text);
+  const std::string shown = concat(stage_, ": ", figures, text.empty() ? "" : ", ", text);
+  if (line) last_line_seconds_ = now;
   if (on_terminal && !last) {
-    std::cerr << "\r\033[K" << line << std::flush;
+    std::cerr << "\r\033[K" << shown << std::flush;
     log.terminal_line_open = open_line_ = true;
+    last_rewrite_seconds_ = now;
+    if (line) print_to_file(shown);
   } else {
     if (log.terminal_line_open) std::cerr << "\r\033[K";
     log.terminal_line_open = false;
-    print_line(line);
+    print_line(shown);
   }
 }
 
@@ -156,10 +185,15 @@ double now_seconds() {
   return std::chrono::duration<double>(clock::now().time_since_epoch()).count();
 }
 
+long resident_memory_bytes() { return status_bytes("VmRSS:"); }
+
 long peak_memory_bytes() {
+  if (const long peak = status_bytes("VmHWM:"); peak > 0) return peak;
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   return usage.ru_maxrss * 1024L;
 }
+
+void reset_peak_memory() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 }  // namespace rluf

@@ -26,7 +26,8 @@ struct ProgressMark {
 };
 ProgressMark progress_mark();
 
-/// Progress of a long loop. On a terminal one line that is rewritten; in a file a line every 30 s and the last one.
+/// Progress of a long loop. On a terminal (mpirun's counts as this process's) one line that is rewritten; in a log file
+/// a line every 30 s and the last one.
 class Progress {
  public:
   /// `total` in `unit` ("rows", "steps"); counts of this rank, scaled by the caller if need be.
@@ -38,13 +39,16 @@ class Progress {
  private:
   std::string stage_, unit_;
   long total_, first_, done_;
-  double start_seconds_, last_print_seconds_ = 0;
+  double start_seconds_, last_rewrite_seconds_ = 0, last_line_seconds_ = 0;
   bool open_line_ = false;
 };
 
 /// Seconds on a clock that never goes back.
 double now_seconds();
-/// Peak resident memory of this process. @unit bytes
+/// Resident memory of this process now. @unit bytes
+long resident_memory_bytes();
+/// Its largest value since the start, or since reset_peak_memory() where the kernel allows that. @unit bytes
 long peak_memory_bytes();
+void reset_peak_memory();
 
 }  // namespace rluf
