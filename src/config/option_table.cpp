@@ -54,6 +54,7 @@ void apply(OptionTable::Entry& entry, const std::string& value, const std::strin
   const std::string place = origin == "command line" ? "" : origin + ": ";
   set_value(entry, expand_environment(value, entry.name(), place), place);
   entry.origin = origin;
+  entry.written = value;
 }
 
 /// Whether the INI form of a value needs quotes.
@@ -122,7 +123,8 @@ std::string OptionTable::print_ini() const {
     text += concat(text.empty() ? "" : "\n", "# ", description, "\n[", section, "]\n");
     for (const auto& entry : entries_) {
       if (entry.section != section) continue;
-      const std::string value = value_text(entry);
+      const bool hidden = entry.text.secret && entry.written.find("${") != std::string::npos;
+      const std::string value = hidden ? entry.written : value_text(entry);
       const bool required = value.empty() && !entry.text.allow_empty;
       text += concat(required ? "# " : "", entry.key, " =", value.empty() ? "" : " ",
                      needs_quotes(value) ? concat("\"", value, "\"") : value, "\n");

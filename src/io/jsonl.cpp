@@ -69,6 +69,25 @@ bool LineReader::next(std::string& line) {
   return true;
 }
 
+std::string json_complaint(const Json::exception& error) {
+  const std::string what = error.what();
+  if (what.find("UTF-8") != std::string::npos) return "the text is not UTF-8";
+  const auto column = what.find("column ");
+  const std::string number = column == std::string::npos ? "" : what.substr(column, what.find(':', column) - column);
+  return concat("broken JSON", number.empty() ? "" : " at ", number);
+}
+
+std::int64_t LineReader::size_bytes() const {
+  std::error_code unknown;
+  const auto size = std::filesystem::file_size(impl_->path, unknown);
+  return unknown ? 0 : static_cast<std::int64_t>(size);
+}
+
+std::int64_t LineReader::bytes_read() const {
+  const std::streamoff position = impl_->file.tellg();  // -1 at the end
+  return position < 0 ? size_bytes() : static_cast<std::int64_t>(position);
+}
+
 void for_each_row(const std::string& path, int rank, int size,
                   const std::function<void(std::int64_t, const Json&)>& row) {
   LineReader reader(path);
@@ -80,11 +99,8 @@ void for_each_row(const std::string& path, int rank, int size,
     try {
       object = Json::parse(line);
     } catch (const Json::exception& error) {
-      const std::string what = error.what();
-      const bool utf8 = what.find("UTF-8") != std::string::npos;
-      fail_data(
-          concat(path, ":", reader.line_number(), utf8 ? ": the text is not UTF-8" : ": broken JSON", " (", what, ")"),
-          "the row cannot be read", utf8 ? "convert the file to UTF-8" : "repair or remove the line");
+      fail_data(concat(path, ":", reader.line_number(), ": ", json_complaint(error)), "the row cannot be read",
+                "repair or remove the line, in UTF-8");
     }
     if (!object.is_object())
       fail_data(concat(path, ":", reader.line_number(), ": not a JSON object"), "a row is an object with named fields",
@@ -108,8 +124,7 @@ T field(const Json& row, const std::string& name, const std::string& path, std::
       if (found->is_boolean()) return found->template get<bool>() ? 1 : 0;
     return found->template get<T>();
   }
-  fail_data(concat(path, ":", line_number, ": the field \"", name, "\" is ", found->type_name(), " (",
-                   found->dump().substr(0, 40), ")"),
+  fail_data(concat(path, ":", line_number, ": the field \"", name, "\" is ", found->type_name()),
             "it has the wrong type", "repair the field or remove the row");
 }
 

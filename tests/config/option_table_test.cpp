@@ -20,7 +20,7 @@ struct Options {
   bool enabled = false;
   std::int64_t rows = 10, offset = 0;
   double share = 0.1, rate = 2e-4;
-  std::string path, kind = "small", title = "none";
+  std::string path, kind = "small", title = "none", key = "default";
   std::vector<double> weights = {0.0, 0.1};
   std::vector<std::string> names = {"a", "b"};
 
@@ -38,6 +38,7 @@ struct Options {
     table.add("title", &title, {.text = "a name"});
     table.add("weights", &weights, {.text = "one each", .low = 0, .high = 100});
     table.add("names", &names, {.text = "names", .allow_empty = true});
+    table.add("key", &key, {.text = "a key", .secret = true});
     return table;
   }
 };
@@ -159,6 +160,18 @@ TEST_F(OptionTableTest, EnvironmentVariablesAreExpanded) {
   EXPECT_THAT(complaint("[data]\npath = ${RLUF_TEST_NOWHERE}/x\n"),
               AllOf(HasSubstr("bad.ini:2: "), HasSubstr("${RLUF_TEST_NOWHERE}, which is not set")));
   EXPECT_THAT(complaint("[data]\npath = ${RLUF\n"), HasSubstr("${ without }"));
+}
+
+TEST_F(OptionTableTest, SecretsFromTheEnvironmentAreArchivedByName) {
+  setenv("RLUF_TEST_PLACE", "hidden", 1);
+  Options options;
+  OptionTable table = options.table();
+  table.read({file("good.ini", "[train]\nkey = a${RLUF_TEST_PLACE}\ntitle = ${RLUF_TEST_PLACE}\n")}, {});
+  EXPECT_EQ(options.key, "ahidden");
+  EXPECT_THAT(table.print_ini(), AllOf(HasSubstr("key = a${RLUF_TEST_PLACE}\n"), HasSubstr("title = hidden\n")));
+  Options again;
+  again.table().read({file("used.ini", table.print_ini())}, {});
+  EXPECT_EQ(again.key, "ahidden");
 }
 
 TEST_F(OptionTableTest, MissingFile) {

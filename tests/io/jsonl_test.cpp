@@ -58,6 +58,10 @@ TEST(Rows, ErrorsNameFileLineAndField) {
   std::ofstream(kFile) << "{\"a\":1}\n{\"a\":\n";
   EXPECT_NE(message_of([] { lines_of(kFile, 0, 1); }, ExitCode::kBadData).find(kFile + ":2: broken JSON"),
             std::string::npos);
+  std::ofstream(kFile) << "{\"user\":\"jane\" \"b\":1}\n";
+  const std::string private_row = message_of([] { lines_of(kFile, 0, 1); }, ExitCode::kBadData);
+  EXPECT_NE(private_row.find(kFile + ":1: broken JSON at column"), std::string::npos) << private_row;
+  EXPECT_EQ(private_row.find("jane"), std::string::npos) << "a message quotes no row";
   std::ofstream(kFile) << "{\"a\":\"\xff\xfe\"}\n";
   EXPECT_NE(message_of([] { lines_of(kFile, 0, 1); }, ExitCode::kBadData).find(":1: the text is not UTF-8"),
             std::string::npos);

@@ -18,6 +18,7 @@ struct OptionText {
   double high = std::numeric_limits<double>::infinity();  ///< largest allowed number
   std::vector<std::string> choices = {};                  ///< allowed words, if not any
   bool allow_empty = false;                               ///< `key =` with nothing is allowed (strings and lists)
+  bool secret = false;  ///< written with ${NAME}, it is archived like that, so that the value stays out of files
 };
 
 class OptionTable {
@@ -31,6 +32,7 @@ class OptionTable {
     OptionText text;
     std::string default_value;       ///< printed form
     std::string origin = "default";  ///< "default", "FILE:LINE" or "command line"
+    std::string written;             ///< as it was given, before ${NAME} was expanded
     std::string name() const { return section + "." + key; }
   };
 

@@ -22,11 +22,16 @@ class LineReader {
   /// False at the end. @throws Error(kBadData) for a broken or truncated gzip stream, naming the line reached
   bool next(std::string& line);
   std::int64_t line_number() const { return line_number_; }  ///< of the last line, from 1
+  std::int64_t bytes_read() const;                           ///< of the file as it is stored, for progress
+  std::int64_t size_bytes() const;
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
   std::int64_t line_number_ = 0;
 };
+
+/// What is wrong with a line that is no JSON, without quoting it: errors are logged, and rows are private.
+std::string json_complaint(const nlohmann::json::exception& error);
 
 /// Reads line `i` on rank i mod size only (others skip it unparsed): all ranks parse their share of one file.
 /// Blank lines are skipped. `row(line_number, object)`. @throws Error(kBadData) "FILE:LINE: broken JSON ..."

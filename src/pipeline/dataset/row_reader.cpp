@@ -1,5 +1,7 @@
 #include "row_reader.hpp"
 
+#include <algorithm>
+
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 
@@ -43,6 +45,8 @@ std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const
   std::vector<Row> mine;
   guarded(comm, [&] {
     LineReader reader(path);
+    const auto total = static_cast<long>(reader.size_bytes() >> 10);
+    Progress progress("dataset", "KiB", total);
     std::string line;
     for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && reader.next(line);) {
       if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
@@ -52,16 +56,16 @@ std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const
       try {
         json = Json::parse(line);
       } catch (const Json::exception& error) {
-        const std::string text = error.what();
-        place.fail(text.find("UTF-8") != std::string::npos ? "the text is not UTF-8" : concat("broken JSON, ", text),
-                   "the row cannot be read");
+        place.fail(json_complaint(error), "the row cannot be read");
       }
       if (!json.is_object()) place.fail("the line is no JSON object", "a row is an object with named fields");
       Row row{.line = reader.line_number(), .owner = comm.rank()};
       fill(json, place, row);
       mine.push_back(row);
-      if (mine.size() % 256 == 0) set_progress_mark("dataset", static_cast<long>(index));
+      if (mine.size() % 256 == 0)
+        progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
     }
+    progress.update(total);
   });
   std::vector<Row> rows = gather_rows(mine, comm);
   if (rows.empty()) fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
