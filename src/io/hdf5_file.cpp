@@ -114,6 +114,12 @@ Hdf5File::Hdf5File(std::unique_ptr<Impl> impl, std::string path) : impl_(std::mo
 Hdf5File::Hdf5File(Hdf5File&&) noexcept = default;
 Hdf5File::~Hdf5File() = default;
 
+std::string Hdf5File::library_version() {
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  return concat(major, ".", minor, ".", release, " (parallel)");
+}
+
 Hdf5File Hdf5File::create(const std::string& path, const Communicator& comm) {
   H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   auto impl = std::unique_ptr<Impl>(new Impl{.comm = comm, .writing = true, .temporary = path + ".part"});

@@ -33,6 +33,14 @@ void list_differences(const Json& was, const Json& now, const std::string& prefi
 
 }  // namespace
 
+std::string text_of_differences(const Json& was, const Json& now) {
+  std::vector<std::string> differences;
+  list_differences(was, now, "", differences);
+  std::string text;
+  for (const std::string& difference : differences) text += concat(text.empty() ? "" : ", ", difference);
+  return text;
+}
+
 RunDirectory::RunDirectory(const std::string& path, const Communicator& comm) : path_(path), comm_(comm) {
   guarded(comm, [&] {
     if (comm.rank() != 0) return;
@@ -103,20 +111,21 @@ void RunDirectory::mark_done(const std::string& stage, const Json& identity) con
   });
 }
 
+void RunDirectory::forget_other(const std::string& stage, const Json& identity) const {
+  const std::string mark = stage_mark(path_, stage);
+  if (comm_.rank() == 0 && fs::exists(mark) && read_json(mark).value("identity", Json()) != identity) fs::remove(mark);
+}
+
 bool RunDirectory::is_done(const std::string& stage, const Json& identity) const {
   std::int64_t done = 0;
   guarded(comm_, [&] {
     const std::string mark = stage_mark(path_, stage);
     if (comm_.rank() != 0 || !fs::exists(mark)) return;
-    std::vector<std::string> differences;
-    list_differences(read_json(mark).value("identity", Json()), identity, "", differences);
-    if (!differences.empty()) {
-      std::string text;
-      for (const std::string& difference : differences) text += concat(text.empty() ? "" : ", ", difference);
-      fail_input(concat("stage ", stage, " was done with other options: ", text),
+    const std::string changes = text_of_differences(read_json(mark).value("identity", Json()), identity);
+    if (!changes.empty())
+      fail_input(concat("stage ", stage, " was done with other options: ", changes),
                  "its results would not belong to this run",
                  concat("use another run.directory, restore the options, or remove ", mark, " to do the stage again"));
-    }
     done = 1;
   });
   return comm_.all_reduce(done, Reduce::kMax) == 1;

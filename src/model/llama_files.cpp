@@ -122,6 +122,14 @@ LlamaConfig LlamaConfig::from_json(const Json& json, const std::string& path) {
   return config;
 }
 
+LlamaConfig LlamaConfig::from_folder(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  if (!std::filesystem::exists(path))
+    fail_input(concat(folder, " holds no config.json"), "it is not a model folder",
+               "name a Hugging Face folder of a Llama model");
+  return from_json(read_json(path), path);
+}
+
 Json LlamaConfig::to_json() const {
   Json rope{{"rope_theta", rope_theta}, {"rope_type", rope_scaling ? "llama3" : "default"}};
   if (rope_scaling) {
@@ -162,22 +170,11 @@ Json LlamaConfig::to_json() const {
   return json;
 }
 
-Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num_scores, std::uint64_t seed) {
-  const std::string path = folder + "/config.json";
-  if (!std::filesystem::exists(path))
-    fail_input(concat(folder, " holds no config.json"), "it is not a model folder",
-               "name a Hugging Face folder of a Llama model");
-  LlamaConfig config = LlamaConfig::from_json(read_json(path), path);
-  if (num_scores > 0) config.num_scores = num_scores;
-  const SafetensorsFolder files(folder);
-  Llama model(config, device);
-  std::set<std::string> used;
+void check_weights(const LlamaConfig& config, const SafetensorsFolder& files, const std::string& folder) {
+  std::set<std::string> used{"lm_head.weight", "score.weight"};  // a head that this model does not use does no harm
   for (const auto& [name, shape] : parameter_shapes(config)) {
     if (!files.has(name)) {
-      if (name == "score.weight") {  // a fresh head on a chat model
-        model.parameters_.emplace_back(name, initial_weight(shape, name, seed).to(device).set_requires_grad(true));
-        continue;
-      }
+      if (name == "score.weight") continue;  // a fresh head on a chat model
       fail_input(concat(folder, " lacks the tensor ", name), "config.json asks for it",
                  "download or export the model again");
     }
@@ -185,15 +182,23 @@ Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num
       fail_input(concat(folder, ": tensor ", name, " has the shape ", shape_text(files.shape(name)), ", not ",
                         shape_text(shape)),
                  "config.json and the weights belong to different models", "download or export the model again");
-    model.parameters_.emplace_back(name, files.read(name).to(device, torch::kFloat32).set_requires_grad(true));
     used.insert(name);
   }
-  for (const std::string& name : files.names()) {
-    const bool known = used.contains(name) || name == "lm_head.weight" || name == "score.weight" ||
-                       name.ends_with("rotary_emb.inv_freq");
-    if (!known)
+  for (const std::string& name : files.names())
+    if (!used.contains(name) && !name.ends_with("rotary_emb.inv_freq"))
       fail_input(concat(folder, " holds the unexpected tensor ", name), "it would be ignored in silence",
                  "name a plain Llama model");
+}
+
+Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num_scores, std::uint64_t seed) {
+  LlamaConfig config = LlamaConfig::from_folder(folder);
+  if (num_scores > 0) config.num_scores = num_scores;
+  const SafetensorsFolder files(folder);
+  check_weights(config, files, folder);
+  Llama model(config, device);
+  for (const auto& [name, shape] : parameter_shapes(config)) {
+    const at::Tensor weight = files.has(name) ? files.read(name) : initial_weight(shape, name, seed);
+    model.parameters_.emplace_back(name, weight.to(device, torch::kFloat32).set_requires_grad(true));
   }
   return model;
 }
@@ -208,7 +213,8 @@ void Llama::save(const std::string& folder, const std::string& tokenizer_path, c
   if (!tokenizer_path.empty()) {
     const fs::path source = fs::path(tokenizer_path), source_folder = source.parent_path();
     for (const fs::path& file :
-         {source, source_folder / "tokenizer_config.json", source_folder / "special_tokens_map.json"})
+         {source, source_folder / "tokenizer_config.json", source_folder / "special_tokens_map.json",
+          source_folder / "chat_template.jinja"})
       if (fs::exists(file) && !fs::equivalent(source_folder, folder))
         fs::copy_file(file, fs::path(folder) / file.filename(), fs::copy_options::overwrite_existing);
   }

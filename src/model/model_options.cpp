@@ -32,6 +32,14 @@ std::unique_ptr<ModelText> load_model_text(const std::string& folder, const Mode
   return std::make_unique<ModelText>(std::move(tokenizer), options.chat_template);
 }
 
+std::int64_t text_memory_bytes(const std::string& folder) {
+  std::error_code missing;
+  for (const char* name : {"/tokenizer.json", "/tokenizer.model"})
+    if (const auto bytes = std::filesystem::file_size(folder + name, missing); !missing)
+      return 16 * static_cast<std::int64_t>(bytes);
+  return 0;
+}
+
 ModelText::ModelText(Tokenizer loaded, const std::string& template_name)
     : tokenizer(std::move(loaded)), chat(template_name, tokenizer) {}
 

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <functional>
+#include <numeric>
+#include <set>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
@@ -56,19 +59,36 @@ CheckpointState training_state(const Llama& model, const AdamW& optimizer, const
   CheckpointState state;
   state.stage = plan.stage;
   state.step = step;
-  state.values = {{"identity", plan.identity}, {"optimizer_steps", optimizer.steps_taken()}, {"seed", plan.seed}};
+  state.values = {{"identity", plan.identity}, {"optimizer_steps", optimizer.steps_taken()}};
   state.tensors = optimizer.state();
   for (const auto& [name, tensor] : model.parameters())
     if (tensor.requires_grad()) state.tensors.emplace_back("weights/" + name, tensor.detach());
   return state;
 }
 
+/// The plan's identity with everything else that the result depends on: seed, lengths of the examples, options.
+nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
+  nlohmann::json identity = plan.identity;
+  identity["seed"] = plan.seed;
+  std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
+  for (const std::int64_t length : plan.num_tokens) hash = (hash ^ static_cast<std::uint64_t>(length)) * 1099511628211ull;
+  identity["lengths_hash"] = hash;
+  OptionTable table;
+  table.section(plan.stage, "");
+  options.describe(table);
+  const std::set<std::string> free{"checkpoint_every_steps", "log_every_steps", "micro_batch_tokens"};
+  for (const auto& entry : table.entries())
+    if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
+  return identity;
+}
+
 /// @return the step to continue with
 std::int64_t restore(Llama& model, AdamW& optimizer, const TrainPlan& plan, const CheckpointState& state) {
-  if (state.values.at("identity") != plan.identity)
-    fail_data(
-        concat("the checkpoint of stage ", plan.stage, " at step ", state.step, " was made with other options or data"),
-        "continuing would mix two runs",
+  const std::string changes = text_of_differences(state.values.at("identity"), plan.identity);
+  if (!changes.empty())
+    fail_data(concat("the checkpoint of stage ", plan.stage, " at step ", state.step,
+                     " was made with other options or data: ", changes),
+              "continuing would mix two runs",
         "restore the old options, use another run.directory, or remove the stage's checkpoints");
   optimizer.load(state);
   load_weights(model, state);
@@ -114,21 +134,34 @@ void TrainOptions::describe(OptionTable& table) {
   table.add("log_every_steps", &log_every_steps, {.text = "rows of metrics.csv", .unit = "steps", .low = 1});
 }
 
-std::int64_t training_memory_bytes(const Llama& model, const TrainOptions& options) {
-  const LlamaConfig& config = model.config();
-  std::int64_t weights = 0, trainable = 0;
-  for (const auto& [name, tensor] : model.parameters()) {
-    weights += tensor.numel();
-    if (tensor.requires_grad()) trainable += tensor.numel();
-  }
-  // Saved for backward, a token and layer, in elements: two norms' inputs and outputs, q, k, v, attention out, three of
-  // F.
+std::int64_t weight_bytes(const LlamaConfig& config) {
+  std::int64_t bytes = 0;
+  for (const auto& [name, shape] : parameter_shapes(config))
+    bytes += std::accumulate(shape.begin(), shape.end(), std::int64_t{4}, std::multiplies<>());
+  return bytes;
+}
+
+std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions& options, int num_ranks) {
+  const std::int64_t weights = weight_bytes(config);
   const std::int64_t layers =
       options.trainable_layers < 0 ? config.num_layers : std::min(options.trainable_layers, config.num_layers);
+  LlamaConfig trained = config;
+  trained.num_layers = layers;
+  trained.vocab_size = options.trainable_layers < 0 ? config.vocab_size : 0;
+  // Gradients and two moments; several ranks add the gradients up in one more buffer.
+  const std::int64_t copies = num_ranks > 1 ? 4 : 3;
+  // Saved for backward, a token and layer, in elements: two norms' inputs and outputs, q, k, v, attention out, three of
+  // F.
   const std::int64_t a_token = 6 * config.hidden_size + 4 * (config.num_heads + config.num_kv_heads) * config.head_dim +
                                4 * config.intermediate_size;
-  const std::int64_t head = 3 * (std::int64_t{16} << 20);
-  return 4 * (weights + 3 * trainable + layers * a_token * options.micro_batch_tokens + head);
+  const std::int64_t logits = 3 * std::min(options.micro_batch_tokens * config.vocab_size, std::int64_t{16} << 20);
+  return weights + copies * weight_bytes(trained) + 4 * (layers * a_token * options.micro_batch_tokens + logits);
+}
+
+std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micro_batch_tokens) {
+  const std::int64_t a_token = 6 * config.hidden_size + 4 * (config.num_heads + config.num_kv_heads) * config.head_dim +
+                               4 * config.intermediate_size;
+  return 2 * weight_bytes(config) + 4 * a_token * micro_batch_tokens;
 }
 
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
@@ -177,8 +210,10 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
   return result;
 }
 
-std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options,
+std::map<std::string, double> train(Llama& model, const TrainPlan& given, const TrainOptions& options,
                                     const LossFunction& loss, const Communicator& data, const RunDirectory& directory) {
+  TrainPlan plan = given;
+  plan.identity = whole_identity(given, options);
   const auto num_examples = static_cast<std::int64_t>(plan.num_tokens.size());
   if (num_examples == 0)
     fail_data(concat("stage ", plan.stage, " has no examples"), "nothing can be learned",
@@ -196,9 +231,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const T
     log_info(concat(plan.stage, ": continuing from the checkpoint at step ", step));
   }
   directory.cut_metrics(plan.stage, step);
-  log_info(concat(plan.stage, ": ", num_examples, " examples, ", num_steps, " steps of ", options.global_batch,
-                  ", memory per rank about ", training_memory_bytes(model, options) >> 20,
-                  " MiB for weights, moments, gradients and activations"));
+  log_info(concat(plan.stage, ": ", num_examples, " examples, ", num_steps, " steps of ", options.global_batch));
 
   ExampleOrder order(num_examples, plan.seed);
   Progress progress(plan.stage, "steps", num_steps, step);
@@ -253,8 +286,6 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const T
   }
   save();
   model.set_trainable_layers(-1);
-  const auto peak = data.all_reduce(static_cast<std::int64_t>(peak_memory_bytes()), Reduce::kMax);
-  log_info(concat(plan.stage, ": peak memory per rank so far ", peak >> 20, " MiB"));
   return last_averages;
 }
 

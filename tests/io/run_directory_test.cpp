@@ -39,6 +39,12 @@ TEST_F(Directory, StagesAreDoneOnceAndOnlyWithTheirOptions) {
     EXPECT_EQ(error.code(), ExitCode::kBadInput);
     EXPECT_NE(std::string(error.what()).find("sft.epochs = 3 (was 2)"), std::string::npos);
   }
+  run.forget_other("sft", {{"sft.epochs", 2}});
+  world.barrier();
+  EXPECT_TRUE(run.is_done("sft", {{"sft.epochs", 2}}));
+  run.forget_other("sft", {{"sft.epochs", 3}});  // its results are about to change
+  world.barrier();
+  EXPECT_FALSE(run.is_done("sft", {{"sft.epochs", 2}}));
 }
 
 TEST_F(Directory, MetricsAreCutBackToTheRestoredStep) {

@@ -39,6 +39,7 @@ class Hdf5File {
   void write_attribute(const std::string& name, const std::string& text);
   std::string read_attribute(const std::string& name) const;
   const std::string& path() const { return path_; }
+  static std::string library_version();  ///< "1.10.8 (parallel)"
 
  private:
   struct Impl;

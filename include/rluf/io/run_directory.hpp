@@ -9,6 +9,9 @@
 
 namespace rluf {
 
+/// Members in which two JSON objects differ, "a.b = 1 (was 2), ..."; empty if they are equal.
+std::string text_of_differences(const nlohmann::json& was, const nlohmann::json& now);
+
 class RunDirectory {
  public:
   /// Makes the folders on rank 0. @collective @throws Error(kBadInput) if not writable
@@ -28,6 +31,8 @@ class RunDirectory {
   /// Removes the rows of `stage` after `step`, so that a resumed stage writes none twice (rank 0 only).
   void cut_metrics(const std::string& stage, std::int64_t step) const;
 
+  /// Forgets that the stage is done if it was with another identity: its results are about to change. (rank 0 only)
+  void forget_other(const std::string& stage, const nlohmann::json& identity) const;
   /// A stage is done when its mark exists; the mark holds `identity` (what the result depends on).
   void mark_done(const std::string& stage, const nlohmann::json& identity) const;
   /// @collective same answer on all ranks @throws Error(kBadInput) if done with another identity

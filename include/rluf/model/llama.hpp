@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "rluf/io/checkpoint.hpp"
+#include "rluf/io/safetensors.hpp"
 
 namespace rluf {
 
@@ -31,11 +32,16 @@ struct LlamaConfig {
   std::string torch_dtype = "float32";
 
   static LlamaConfig from_json(const nlohmann::json& config, const std::string& path);
+  static LlamaConfig from_folder(const std::string& folder);
   nlohmann::json to_json() const;
 };
 
 /// (Hugging Face name, shape) of every parameter, in the order in which the forward pass uses them.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const LlamaConfig& config);
+
+/// Compares the headers of a folder's weights with what config.json asks for, reading no data; a missing score head is
+/// no error. @throws Error(kBadInput) naming the first missing, superfluous or misshapen tensor
+void check_weights(const LlamaConfig& config, const SafetensorsFolder& files, const std::string& folder);
 
 /// Normal with standard deviation 0.02, float32 on the CPU: a pure function of (seed, name).
 at::Tensor initial_weight(const std::vector<std::int64_t>& shape, const std::string& name, std::uint64_t seed);

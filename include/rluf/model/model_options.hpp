@@ -29,6 +29,8 @@ struct ModelText {
 at::ScalarType compute_type(const ModelOptions& options);
 /// @throws Error(kBadInput) if the tokenizer has more ids than the model's vocabulary
 std::unique_ptr<ModelText> load_model_text(const std::string& folder, const ModelOptions& options);
+/// Memory of load_model_text at its peak, while the tokenizer's file is parsed. @unit bytes
+std::int64_t text_memory_bytes(const std::string& folder);
 
 /// Prompt + response as token ids, with where the response starts.
 struct Document {

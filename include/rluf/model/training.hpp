@@ -61,7 +61,7 @@ struct TrainPlan {
   std::string stage;                     ///< name of checkpoints, metrics and messages
   std::vector<std::int64_t> num_tokens;  ///< of each example, equal on all ranks
   std::uint64_t seed = 0;
-  nlohmann::json identity;  ///< what a checkpoint must have been made with to continue from it
+  nlohmann::json identity;  ///< what a checkpoint must have been made with to continue from it, besides TrainOptions
 };
 
 /// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `data`
@@ -71,8 +71,13 @@ struct TrainPlan {
 std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options,
                                     const LossFunction& loss, const Communicator& data, const RunDirectory& directory);
 
-/// Memory of one rank while training: weights, gradients, moments, activations of a micro-batch. @unit bytes
-std::int64_t training_memory_bytes(const Llama& model, const TrainOptions& options);
+/// Memory of one rank at the peak of training: weights, gradients, moments, what ranks exchange, activations of a
+/// micro-batch. A stage states its estimate with these before it starts. @unit bytes
+std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions& options, int num_ranks);
+/// The same without gradients: weights (and the file that they come from) and one layer's activations.
+std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micro_batch_tokens);
+/// Weights alone, in float32.
+std::int64_t weight_bytes(const LlamaConfig& config);
 
 /// Copies "weights/NAME" of a checkpoint into the trainable parameters. @throws Error(kBadData) if one is missing
 void load_weights(Llama& model, const CheckpointState& state);

@@ -37,6 +37,9 @@ struct Stage {
   std::string name, text, makes;
   std::vector<std::string> sections;  ///< options that its result depends on
   std::function<void(const StageContext&)> run;
+  /// Memory that a rank will hold at the peak besides what the program holds when the stage starts; right within a
+  /// factor of two of the measured peak (tests/pipeline/run_directory.py). @unit bytes
+  std::function<std::int64_t(const StageContext&)> estimate_bytes = {};
 };
 
 }  // namespace rluf

@@ -11,8 +11,10 @@
 namespace rluf {
 namespace {
 
+constexpr std::int64_t kRowBytes = 4 * 96;
+
 struct Input {
-  const char* name;
+  const char *name, *option;
   const std::string& path;
   nlohmann::json (*build)(const std::string&, const std::string&, const BuildContext&);
 };
@@ -26,29 +28,51 @@ void print_table(const std::string& name, const nlohmann::json& table, double se
   log_info(out.str());
 }
 
+std::vector<Input> inputs_of(const DataOptions& options) {
+  return {{"love", "interactions", options.interactions, build_love},
+          {"helpfulness", "helpfulness_pairs", options.helpfulness_pairs, build_pairs},
+          {"safety", "safety_pairs", options.safety_pairs, build_pairs},
+          {"prompts", "prompts", options.prompts, build_prompts},
+          {"sft", "sft", options.sft, build_sft}};
+}
+
+void check_context(const DataOptions& options, const std::string& folder) {
+  const std::int64_t positions = LlamaConfig::from_folder(folder).max_position_embeddings;
+  if (options.max_tokens > positions)
+    fail_input(concat("data.max_tokens = ", options.max_tokens, " is more than the ", positions, " positions of ", folder),
+               "longer documents could not be read", "lower data.max_tokens");
+}
+
 }  // namespace
+
+std::int64_t dataset_memory_bytes(const DataOptions& options, const StageContext& context) {
+  std::int64_t most = 0;
+  for (const Input& input : inputs_of(options)) {
+    std::error_code missing;
+    const auto bytes = std::filesystem::file_size(input.path, missing);
+    if (!missing) most = std::max(most, static_cast<std::int64_t>(bytes));
+  }
+  // Packed logs hold about 400 bytes of gzip a row; each row costs kRowBytes while rows are gathered, and four bytes of
+  // tokens a byte of gzip, up to what the spool keeps in memory.
+  return kRowBytes * (most / 400) + std::min<std::int64_t>(4 * most, 256 << 20) + text_memory_bytes(context.model.base);
+}
 
 void run_dataset(const DataOptions& options, const StageContext& context) {
   const Communicator& comm = context.grid.world;
   if (context.model.base.empty())
     fail_input("model.base is empty", "texts are stored as tokens of its tokenizer", "set it to a Hugging Face folder");
-  const Input inputs[] = {{"love", options.interactions, build_love},
-                          {"helpfulness", options.helpfulness_pairs, build_pairs},
-                          {"safety", options.safety_pairs, build_pairs},
-                          {"prompts", options.prompts, build_prompts},
-                          {"sft", options.sft, build_sft}};
-  std::int64_t input_bytes = 0;
+  const std::vector<Input> inputs = inputs_of(options);
   std::unique_ptr<ModelText> text;
   guarded(comm, [&] {
     for (const Input& input : inputs) {
       if (input.path.empty()) continue;
       std::error_code error;
-      const auto bytes = std::filesystem::file_size(input.path, error);
+      static_cast<void>(std::filesystem::file_size(input.path, error));
       if (error)
-        fail_input(concat("cannot read data.", input.name, " = \"", input.path, "\""), error.message(),
+        fail_input(concat("cannot read data.", input.option, " = \"", input.path, "\""), error.message(),
                    "check the path");
-      input_bytes = std::max(input_bytes, static_cast<std::int64_t>(bytes));
     }
+    check_context(options, context.model.base);
     text = load_model_text(context.model.base, context.model);
   });
   const BuildContext build{.data = options,
@@ -61,9 +85,6 @@ void run_dataset(const DataOptions& options, const StageContext& context) {
                                                    {"max_turns", options.max_turns},
                                                    {"max_tokens", options.max_tokens}}
                                         .dump()};
-  // Packed logs hold about 400 bytes of gzip a row; each row costs 3 x 96 bytes while rows are gathered.
-  const std::int64_t estimate = 3 * 96 * (input_bytes / 400) + std::min<std::int64_t>(input_bytes * 4, 256 << 20);
-  log_info(concat("dataset: about ", estimate >> 20, " MiB a rank besides the program and the tokenizer"));
   nlohmann::json table = nlohmann::json::object();
   for (const Input& input : inputs) {
     if (input.path.empty()) {
@@ -77,9 +98,6 @@ void run_dataset(const DataOptions& options, const StageContext& context) {
   if (table.empty())
     fail_input("no input for the dataset stage", "every file of [data] is empty",
                "set data.interactions or another of them");
-  const auto peak = static_cast<std::int64_t>(peak_memory_bytes());
-  table["memory"] = {{"estimate_bytes", estimate}, {"peak_bytes", comm.all_reduce(peak, Reduce::kMax)}};
-  log_info(concat("dataset: peak memory ", table["memory"]["peak_bytes"].get<std::int64_t>() >> 20, " MiB a rank"));
   guarded(comm, [&] { context.directory.write_table("dataset", table); });
 }
 

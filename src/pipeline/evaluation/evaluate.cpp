@@ -13,6 +13,7 @@
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/model/generation.hpp"
 #include "rluf/model/scoring.hpp"
+#include "rluf/model/training.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
@@ -110,22 +111,6 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
   for (const double raw : scored.raw_scores)
     scored.probabilities.push_back(calibrated_probability(raw, love.calibration));
   return scored;
-}
-
-/// data.online: {candidate: {"love_rate": x}}. @throws Error(kBadData)
-std::map<std::string, double> read_online(const std::string& path) {
-  std::map<std::string, double> rates;
-  const Json json = read_json(path);
-  if (!json.is_object())
-    fail_data(path + " is no JSON object", "it maps candidates to their online values",
-              "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
-  for (const auto& [name, value] : json.items()) {
-    if (!value.is_object() || !value.contains("love_rate") || !value["love_rate"].is_number())
-      fail_data(concat(path, ": candidate ", name, " has no number love_rate"), "nothing can be compared with it",
-                "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
-    rates[name] = value["love_rate"].get<double>();
-  }
-  return rates;
 }
 
 Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
@@ -233,6 +218,21 @@ Json make_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
 
 }  // namespace
 
+std::map<std::string, double> read_online(const std::string& path) {
+  std::map<std::string, double> rates;
+  const Json json = read_json(path);
+  if (!json.is_object())
+    fail_data(path + " is no JSON object", "it maps candidates to their online values",
+              "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
+  for (const auto& [name, value] : json.items()) {
+    if (!value.is_object() || !value.contains("love_rate") || !value["love_rate"].is_number())
+      fail_data(concat(path, ": candidate ", name, " has no number love_rate"), "nothing can be compared with it",
+                "write {\"NAME\": {\"love_rate\": 0.005}, ...}");
+    rates[name] = value["love_rate"].get<double>();
+  }
+  return rates;
+}
+
 void EvaluationOptions::describe(OptionTable& table) {
   table.section("evaluate", "Candidates (data.candidates) ranked offline by their mean corrected P[Love].");
   table.add("love_model", &love_model,
@@ -252,6 +252,24 @@ void EvaluationOptions::describe(OptionTable& table) {
   table.add("top_k", &sampling.top_k, {.text = "tokens drawn from; 0: all", .unit = "tokens", .low = 0, .high = 1e9});
   table.add("closing_phrases", &closing_phrases,
             {.text = "their share is counted: a reward model that likes goodbyes is being gamed", .allow_empty = true});
+}
+
+std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,
+                                   const StageContext& context) {
+  if (data.candidates.empty()) return 0;
+  const std::string folder = options.love_model.empty() ? context.directory.model("love") : options.love_model;
+  std::int64_t bytes =
+      text_memory_bytes(folder) + inference_memory_bytes(LlamaConfig::from_folder(folder), options.micro_batch_tokens);
+  std::int64_t largest_model = 0;
+  for (const Candidate& candidate : find_candidates(data.candidates)) {
+    if (candidate.is_model) {
+      largest_model = std::max(
+          largest_model, inference_memory_bytes(LlamaConfig::from_folder(candidate.path), options.micro_batch_tokens));
+    } else {
+      bytes += 12 * static_cast<std::int64_t>(std::filesystem::file_size(candidate.path));  // unpacked text and tokens
+    }
+  }
+  return bytes + largest_model;
 }
 
 void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context) {

@@ -1,6 +1,7 @@
 #include "rluf/pipeline/pipeline/command.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <iostream>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/parallel/stop_signal.hpp"
 #include "rluf/parallel/watchdog.hpp"
+#include "rluf/pipeline/dataset/selection.hpp"
 #include "rluf/pipeline/pipeline/run_config.hpp"
 #include "rluf/pipeline/pipeline/tools.hpp"
 
@@ -19,50 +21,122 @@ using Json = nlohmann::json;
 
 constexpr const char* kVersion = "0.1.0";
 
+/// What LibTorch, MPI, HDF5 and their buffers come to once they have been used.
+constexpr std::int64_t kProgramBytes = std::int64_t{200} << 20;
+
+bool takes_operands(const std::string& command) {
+  return std::set<std::string>{"tokenize", "score", "generate", "export", "inspect"}.contains(command);
+}
+
 /// Options that change how a run goes on but not what comes out.
 bool is_operational(const std::string& key) {
   static const std::set<std::string> keys{"checkpoint_every_steps", "checkpoint_every_rounds", "log_every_steps"};
   return keys.contains(key);
 }
 
-/// What a stage's result depends on: its own options and those of all earlier stages.
+/// What a stage's result depends on: its own options and those of all earlier stages. Secrets enter as a hash.
 Json identity_of(const OptionTable& table, const std::vector<std::string>& sections, const RunConfig& config) {
   Json identity{{"run.seed", config.run.seed}};
-  for (const OptionTable::Entry& entry : table.entries())
-    if (std::find(sections.begin(), sections.end(), entry.section) != sections.end() && !is_operational(entry.key))
-      identity[entry.name()] = OptionTable::value_text(entry);
+  for (const OptionTable::Entry& entry : table.entries()) {
+    if (std::find(sections.begin(), sections.end(), entry.section) == sections.end() || is_operational(entry.key))
+      continue;
+    const std::string value = OptionTable::value_text(entry);
+    identity[entry.name()] = entry.text.secret ? Json(siphash(hash_key("option"), value)) : Json(value);
+  }
   return identity;
 }
 
-void report_memory(const std::string& stage, const Communicator& world) {
-  const auto peaks = world.all_gather(std::vector<std::int64_t>{peak_memory_bytes() >> 20});
-  std::string text;
-  for (std::size_t rank = 0; rank < std::min<std::size_t>(8, peaks.size()); ++rank)
-    text += concat(rank ? ", " : "", peaks[rank]);
-  log_info(concat(stage, ": done; peak memory per rank (MiB): ", text, peaks.size() > 8 ? ", ..." : ""));
+std::string versions() {
+  return concat("rluf      ", kVersion, "\n", Environment::versions(), "HDF5      ", Hdf5File::library_version(), "\n");
 }
 
-/// `wanted`: "run" for all stages, else the one stage.
-void run_stages(const std::string& wanted, const RunConfig& config, const OptionTable& table,
-                const StageContext& context) {
+/// A stage of the command, and whether an earlier start has finished it.
+struct PlannedStage {
+  Stage stage;
+  Json identity;
+  bool is_done = false;
+};
+
+/// `wanted`: "run" for all stages, else the one stage. Looks at all marks first: options that changed since a stage was
+/// finished are an error before anything is written. @collective
+std::vector<PlannedStage> plan_stages(const std::string& wanted, const RunConfig& config, const OptionTable& table,
+                                      const RunDirectory& directory) {
+  std::vector<PlannedStage> plan;
   std::vector<std::string> sections;
   for (const Stage& stage : make_stages(config)) {
     sections.insert(sections.end(), stage.sections.begin(), stage.sections.end());
     if (wanted != "run" && wanted != stage.name) continue;
     const Json identity = identity_of(table, sections, config);
-    if (wanted == "run" && stage.name != "report" && context.directory.is_done(stage.name, identity)) {
+    const bool may_skip = wanted == "run" && stage.name != "report";
+    plan.push_back({stage, identity, may_skip && directory.is_done(stage.name, identity)});
+  }
+  return plan;
+}
+
+/// What the stage is expected to need, with what the program holds already; the largest of all ranks. A stage whose
+/// inputs are missing says so itself when it runs. @unit MiB @collective
+std::int64_t estimate_mib(const Stage& stage, const StageContext& context) {
+  std::int64_t bytes = 0;
+  try {
+    if (stage.estimate_bytes) bytes = stage.estimate_bytes(context);
+  } catch (const Error&) {
+  }
+  // Code and work buffers of the libraries, which come into memory when they are first used.
+  const std::int64_t program = std::max<std::int64_t>(resident_memory_bytes(), kProgramBytes);
+  return context.grid.world.all_reduce((program + bytes) >> 20, Reduce::kMax);
+}
+
+void run_stage(const Stage& stage, const StageContext& context) {
+  const Communicator& world = context.grid.world;
+  const std::int64_t estimate = estimate_mib(stage, context);
+  log_info(concat("== ", stage.name, ": ", stage.text, " (memory estimated ", estimate, " MiB per rank)"));
+  reset_peak_memory();
+  const double start = now_seconds();
+  set_progress_mark(stage.name, 0);
+  stage.run(context);
+  world.barrier();
+  const auto peaks = world.all_gather(std::vector<std::int64_t>{peak_memory_bytes() >> 20});
+  const std::int64_t peak = *std::max_element(peaks.begin(), peaks.end());
+  std::string of_ranks;
+  for (std::size_t rank = 0; peaks.size() > 1 && rank < std::min<std::size_t>(8, peaks.size()); ++rank)
+    of_ranks += concat(rank ? ", " : " (", peaks[rank]);
+  if (!of_ranks.empty()) of_ranks += peaks.size() > 8 ? ", ...)" : ")";
+  const double seconds = now_seconds() - start;
+  log_info(concat(stage.name, ": done in ", std::lround(seconds), " s; memory estimated ", estimate, " MiB, peak ", peak,
+                  " MiB per rank", of_ranks));
+  context.directory.append_metrics(stage.name, 0,
+                                   {{"stage_seconds", seconds},
+                                    {"memory_estimate_mib", static_cast<double>(estimate)},
+                                    {"memory_peak_mib", static_cast<double>(peak)}});
+}
+
+void run_stages(const std::vector<PlannedStage>& plan, const RunConfig& config, const StageContext& context) {
+  for (const auto& [stage, identity, is_done] : plan) {
+    if (is_done) {
       log_info(concat(stage.name, ": done before, skipped"));
       continue;
     }
-    log_info(concat("== ", stage.name, ": ", stage.text));
-    const double start = now_seconds();
-    set_progress_mark(stage.name, 0);
-    stage.run(context);
-    context.grid.world.barrier();
-    context.directory.append_metrics(stage.name, 0, {{"stage_seconds", now_seconds() - start}});
-    report_memory(stage.name, context.grid.world);
+    guarded(context.grid.world, [&] { context.directory.forget_other(stage.name, identity); });
+    run_stage(stage, context);
     if (stage.name != "reward" || config.reward.objective == "all") context.directory.mark_done(stage.name, identity);
   }
+}
+
+/// The options that a user gave, for the log: used.ini holds only those of the last start.
+std::string given_options(const OptionTable& table) {
+  std::string text;
+  for (const OptionTable::Entry& entry : table.entries())
+    if (entry.origin != "default") text += concat("\n  ", entry.name(), " = ", entry.written, "  (", entry.origin, ")");
+  return text.empty() ? "options: all at their defaults" : "options:" + text;
+}
+
+/// Commands that use one rank and no device.
+void run_plain_tool(const CommandLine& line, const RunConfig& config) {
+  const Communicator world = Communicator::world();
+  guarded(world, [&] {
+    if (world.rank() != 0) return;
+    line.command == "tokenize" ? tool_tokenize(line.operands) : tool_inspect(config, line.operands);
+  });
 }
 
 void run_with_options(Environment& environment, const CommandLine& line) {
@@ -70,20 +144,16 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   OptionTable table = config.table();
   table.read(line.ini_files, line.settings);
   if (line.command == "simulate") config.run.simulate = true;
-  if (line.command == "options") {
-    if (environment.rank() == 0) std::cout << table.print_markdown();
-    return;
-  }
-  if (line.print_config) {
-    if (environment.rank() == 0) std::cout << table.print_ini();
+  if (line.command == "options" || line.print_config) {
+    if (environment.rank() == 0) std::cout << (line.print_config ? table.print_ini() : parameter_page(table));
     return;
   }
   config.complete();
-  if (line.command == "tokenize" || line.command == "inspect") {
-    if (environment.rank() == 0)
-      line.command == "tokenize" ? tool_tokenize(line.operands) : tool_inspect(line.operands);
-    return;
-  }
+  config.check(line.command);
+  if (line.validate && takes_operands(line.command))
+    fail_input(concat("--validate does not go with ", line.command), "it checks what runs and their stages need",
+               "leave it out");
+  if (line.command == "tokenize" || line.command == "inspect") return run_plain_tool(line, config);
   environment.configure(config.run.threads, config.run.device);
   const ProcessGrid grid = ProcessGrid::make(config.parallel.shard, config.parallel.tensor);
   install_stop_handler();
@@ -91,12 +161,14 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   if (line.command == "score") return tool_score(config, line.operands, grid, environment.device());
   if (line.command == "generate") return tool_generate(config, line.operands, grid, environment.device());
   if (line.command == "export") return tool_export(config, line.operands, grid);
+  if (line.validate) return validate_inputs(config, line.command, grid);
 
   const RunDirectory directory(config.run.directory, grid.world);
-  if (line.validate) return validate_inputs(config, grid);
-  set_log_file(directory.path() + "/log.txt");
+  const auto plan = plan_stages(line.command, config, table, directory);
+  guarded(grid.world, [&] { set_log_file(directory.path() + "/log.txt"); });
   log_info(concat("rluf ", kVersion, " ", line.command, ", ", grid.picture(), ", ", environment.threads(),
                   " threads a rank, device ", environment.device().str()));
+  log_info(given_options(table));
   guarded(grid.world, [&] {
     if (grid.world.rank() != 0) return;
     write_text(directory.path() + "/used.ini", table.print_ini());
@@ -106,11 +178,11 @@ void run_with_options(Environment& environment, const CommandLine& line) {
                                   {"device", environment.device().str()},
                                   {"command", line.command},
                                   {"seed", config.run.seed},
-                                  {"libraries", Environment::versions()}});
+                                  {"libraries", versions()}});
   });
   const StageContext context{
       .run = config.run, .model = config.model, .directory = directory, .grid = grid, .device = environment.device()};
-  run_stages(line.command, config, table, context);
+  run_stages(plan, config, context);
   log_info(
       concat("results: ", directory.path(), line.command == "run" || line.command == "report" ? "/report.html" : ""));
 }
@@ -149,9 +221,7 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
     fail_input(concat("unknown command ", line.command), "rluf does not know what to do",
                nearest.empty() ? "see rluf --help" : concat("did you mean ", nearest, "?"));
   }
-  const bool takes_operands =
-      std::set<std::string>{"tokenize", "score", "generate", "export", "inspect"}.contains(line.command);
-  if (!takes_operands && !line.operands.empty())
+  if (!takes_operands(line.command) && !line.operands.empty())
     fail_input(concat("command line: ", line.operands[0], " is neither an input file (*.ini) nor an option"),
                "it would have no effect", "options are --section.key=value");
   return line;
@@ -161,7 +231,7 @@ int run_command(Environment& environment, const std::vector<std::string>& argume
   try {
     const CommandLine line = CommandLine::parse(arguments);
     if (line.version) {
-      if (environment.rank() == 0) std::cout << "rluf      " << kVersion << '\n' << Environment::versions();
+      if (environment.rank() == 0) std::cout << versions();
     } else if (line.help || line.command.empty()) {
       if (environment.rank() == 0) std::cout << help_text(line.command);
     } else {

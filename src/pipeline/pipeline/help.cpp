@@ -1,5 +1,6 @@
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/pipeline/command.hpp"
+#include "rluf/pipeline/pipeline/run_config.hpp"
 
 namespace rluf {
 namespace {
@@ -28,6 +29,9 @@ const std::vector<CommandHelp>& commands() {
        "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
       {"policy", kStageUsage, "Train a policy for each love weight with CRRAFT and a mixture of judges.",
        "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
+      {"validate", kStageUsage,
+       "Compare the policies with the reference: held-out prompts, and an A/B test in a simulated world.",
+       "mpirun -n 2 rluf validate inputs/quickstart.ini --validate.ab_responses_per_user=20"},
       {"report", kStageUsage, "Write report.html from the tables of a run.",
        "rluf report inputs/quickstart.ini --run.directory=runs/love1"},
       {"tokenize", "MODEL_FOLDER [FILE]",
@@ -39,7 +43,7 @@ const std::vector<CommandHelp>& commands() {
       {"generate", "MODEL_FOLDER FILE.jsonl",
        "Answer prompts {messages or prompt}: prints each row with its response. Sampling as in [policy].",
        "rluf generate runs/love1/models/policy_w0.1 prompts.jsonl --policy.temperature=0"},
-      {"export", "MODEL_FOLDER OUT_FOLDER", "Copy a model folder in the type of model.save_dtype.",
+      {"export", "MODEL_FOLDER OUT_FOLDER", "Copy a chat or reward model folder, its weights in the type of model.save_dtype.",
        "rluf export runs/a/models/love love-bf16 --model.save_dtype=bfloat16"},
       {"inspect", "FILE.h5 | MODEL_FOLDER",
        "Say what a checkpoint, a data set or a model folder holds, and whether it is whole.",
@@ -48,6 +52,20 @@ const std::vector<CommandHelp>& commands() {
        "rluf options > inputs/README.md"},
   };
   return list;
+}
+
+/// What a stage makes and which options it looks at; nothing for other commands.
+std::string stage_facts(const std::string& name) {
+  RunConfig config;
+  config.run.simulate = true;
+  for (const Stage& stage : make_stages(config)) {
+    if (stage.name != name) continue;
+    std::string sections;
+    for (const std::string& section : stage.sections) sections += concat(sections.empty() ? "" : ", ", "[", section, "]");
+    return concat("Makes ", stage.makes, " below run.directory", sections.empty() ? "" : "; its options are in ",
+                  sections, ".\nWith --validate it only checks that all it needs is there.\n");
+  }
+  return "";
 }
 
 }  // namespace
@@ -64,15 +82,18 @@ const std::vector<std::string>& command_names() {
 std::string help_text(const std::string& name) {
   for (const CommandHelp& command : commands())
     if (name == command.name)
-      return concat("rluf ", name, " ", command.usage, "\n\n", command.text, "\n\nExample:\n  ", command.example,
-                    "\n\nAll options: rluf options. General help: rluf --help.\n");
+      return concat("Usage: rluf ", name, " ", command.usage, "\n\n", command.text, "\n", stage_facts(name),
+                    "\nExample:\n  ", command.example,
+                    "\n\nEvery option with its meaning: rluf options. General help: rluf --help.\n");
   std::string text =
       "rluf: reinforcement learning from user feedback, as one batch job.\n\n"
       "Turns a log of user reactions (a heart here and there) into a better chat model:\n"
       "  log -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> report\n\n"
       "Usage:\n"
       "  rluf COMMAND [FILE.ini ...] [--section.key=value ...]      alone, or under mpirun or srun\n"
-      "  Later files override earlier ones, the command line overrides files.\n\nCommands:\n";
+      "  A FILE.ini holds [section] and key = value lines. Later files override earlier ones, the command line overrides\n"
+      "  files. Everything that a run makes goes to run.directory; started again, it goes on where it stopped.\n\n"
+      "Commands:\n";
   for (const CommandHelp& command : commands())
     text +=
         concat("  ", command.name, std::string(10 - std::string(command.name).size(), ' '), " ", command.text, "\n");

@@ -1,6 +1,5 @@
 #include "rluf/pipeline/pipeline/run_config.hpp"
 
-#include "rluf/core/error.hpp"
 #include "rluf/pipeline/dataset/build_dataset.hpp"
 #include "rluf/pipeline/report/report.hpp"
 
@@ -42,6 +41,7 @@ OptionTable RunConfig::table() {
   reward.describe(table);
   evaluate.describe(table);
   policy.describe(table);
+  validate.describe(table);
   return table;
 }
 
@@ -60,13 +60,6 @@ void RunConfig::complete() {
     fill(data.candidates, "candidates");
     fill(data.online, "online.json");
   }
-  if (policy.sampling.top_p <= 0)
-    fail_input("policy.top_p = 0", "no token could be drawn",
-               "use a value above 0, or policy.temperature = 0 for the likeliest token");
-  if (policy.max_new_tokens >= data.max_tokens)
-    fail_input(concat("policy.max_new_tokens = ", policy.max_new_tokens,
-                      " leaves no room in data.max_tokens = ", data.max_tokens),
-               "prompt and response share the context", "lower the first or raise the second");
 }
 
 std::vector<Stage> make_stages(const RunConfig& config) {
@@ -76,30 +69,47 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                       "make a small chat world with known truth",
                       "world/",
                       {"simulate"},
-                      [&](const StageContext& context) { run_simulate(config.simulate, context); }});
+                      [&](const StageContext& context) { run_simulate(config.simulate, context); },
+                      [&](const StageContext&) { return simulate_memory_bytes(config.simulate); }});
   stages.push_back({"dataset",
                     "log lines to HDF5, every row accounted for",
                     "tables/dataset.json",
                     {"data", "model"},
-                    [&](const StageContext& context) { run_dataset(config.data, context); }});
-  stages.push_back({"sft", "the reference policy", "models/reference", {"sft"}, [&](const StageContext& context) {
-                      run_sft(config.sft, config.data, context);
-                    }});
+                    [&](const StageContext& context) { run_dataset(config.data, context); },
+                    [&](const StageContext& context) { return dataset_memory_bytes(config.data, context); }});
+  stages.push_back({"sft",
+                    "the reference policy",
+                    "models/reference",
+                    {"sft"},
+                    [&](const StageContext& context) { run_sft(config.sft, config.data, context); },
+                    [&](const StageContext& context) { return sft_memory_bytes(config.sft, config.data, context); }});
   stages.push_back({"reward",
                     "P[Love], helpfulness and safety models",
                     "models/love",
                     {"reward", "love", "helpfulness", "safety"},
-                    [&](const StageContext& context) { run_reward(config.reward, config.data, context); }});
-  stages.push_back({"evaluate",
-                    "candidates ranked offline by P[Love]",
-                    "tables/evaluation.json",
-                    {"evaluate"},
-                    [&](const StageContext& context) { run_evaluate(config.evaluate, config.data, context); }});
-  stages.push_back({"policy",
-                    "CRRAFT with a mixture of judges, once for each love weight",
-                    "models/policy_w*",
-                    {"policy"},
-                    [&](const StageContext& context) { run_policy(config.policy, config.data, context); }});
+                    [&](const StageContext& context) { run_reward(config.reward, config.data, context); },
+                    [&](const StageContext& context) { return reward_memory_bytes(config.reward, context); }});
+  stages.push_back(
+      {"evaluate",
+       "candidates ranked offline by P[Love]",
+       "tables/evaluation.json",
+       {"evaluate"},
+       [&](const StageContext& context) { run_evaluate(config.evaluate, config.data, context); },
+       [&](const StageContext& context) { return evaluate_memory_bytes(config.evaluate, config.data, context); }});
+  stages.push_back(
+      {"policy",
+       "CRRAFT with a mixture of judges, once for each love weight",
+       "models/policy_w*",
+       {"policy"},
+       [&](const StageContext& context) { run_policy(config.policy, config.data, context); },
+       [&](const StageContext& context) { return policy_memory_bytes(config.policy, config.data, context); }});
+  stages.push_back(
+      {"validate",
+       "policies and reference side by side, with an A/B test in a simulated world",
+       "tables/validation.json",
+       {"validate"},
+       [&](const StageContext& context) { run_validate(config.validate, config.policy, config.data, context); },
+       [&](const StageContext& context) { return generation_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
       {"report", "report.html", "report.html", {}, [&](const StageContext& context) { run_report(context); }});
   return stages;

@@ -9,6 +9,7 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/io/safetensors.hpp"
 #include "rluf/model/scoring.hpp"
+#include "rluf/model/training.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 
@@ -115,43 +116,75 @@ void tool_generate(const RunConfig& config, const std::vector<std::string>& oper
 
 void tool_export(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid) {
   need_operands(operands, 2, "export MODEL_FOLDER OUT_FOLDER");
-  if (grid.world.rank() != 0) return;
-  const Llama model = Llama::load(operands[0], at::kCPU);
-  model.save(operands[1], Tokenizer::from_folder(operands[0]).path(), config.model.save_dtype);
-  const std::string reward = operands[0] + "/rluf_reward.json";
-  if (std::filesystem::exists(reward)) write_json(operands[1] + "/rluf_reward.json", read_json(reward));
-  log_info(concat("exported ", operands[0], " to ", operands[1], " as ", config.model.save_dtype));
+  guarded(grid.world, [&] {
+    if (grid.world.rank() != 0) return;
+    const std::string &from = operands[0], &to = operands[1];
+    std::error_code missing;
+    if (std::filesystem::equivalent(from, to, missing))
+      fail_input(concat("cannot export ", from, " to itself"), "the original weights would be lost",
+                 "name another folder");
+    const Llama model = Llama::load(from, at::kCPU);
+    const std::string reward = from + "/rluf_reward.json";
+    const Json calibration = std::filesystem::exists(reward) ? read_json(reward) : Json();
+    try {
+      std::filesystem::create_directories(to);
+    } catch (const std::filesystem::filesystem_error& error) {
+      fail_input(concat("cannot write to ", to), error.code().message(), "choose a folder that you may write to");
+    }
+    if (!calibration.is_null()) write_json(to + "/rluf_reward.json", calibration);
+    model.save(to, Tokenizer::from_folder(from).path(), config.model.save_dtype);
+    log_info(concat("exported ", from, " to ", to, " as ", config.model.save_dtype,
+                    calibration.is_null() ? "" : ", with its calibration"));
+  });
 }
 
-void tool_inspect(const std::vector<std::string>& operands) {
+namespace {
+
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const auto extent : shape) text += concat(text.empty() ? "" : " x ", extent);
+  return text;
+}
+
+void print_tensor(const std::string& name, at::ScalarType type, const std::vector<std::int64_t>& shape) {
+  std::cout << "  " << name << "  " << c10::toString(type) << "  " << shape_text(shape) << '\n';
+}
+
+void inspect_model(const std::string& path, const ModelOptions& options) {
+  const LlamaConfig config = LlamaConfig::from_folder(path);
+  const SafetensorsFolder weights(path);
+  check_weights(config, weights, path);
+  const auto text = load_model_text(path, options);
+  std::cout << path << ": a " << (config.num_scores > 0 ? "reward" : "chat") << " model, whole; "
+            << (weight_bytes(config) >> 2) << " weights, " << config.num_layers << " layers, width "
+            << config.hidden_size << ", " << config.max_position_embeddings << " positions, "
+            << text->tokenizer.vocab_size() << " token ids, chat template " << text->chat.name() << '\n';
+  if (const std::string reward = path + "/rluf_reward.json"; std::filesystem::exists(reward))
+    std::cout << "  calibration " << read_json(reward).dump() << '\n';
+  for (const auto& name : weights.names()) print_tensor(name, weights.type(name), weights.shape(name));
+}
+
+}  // namespace
+
+void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands) {
   need_operands(operands, 1, "inspect FILE.h5 | MODEL_FOLDER");
-  const auto shape_text = [](const std::vector<std::int64_t>& shape) {
-    std::string text;
-    for (const auto extent : shape) text += concat(text.empty() ? "" : " x ", extent);
-    return text;
-  };
-  const auto line = [&](const std::string& name, at::ScalarType type, const std::vector<std::int64_t>& shape) {
-    std::cout << "  " << name << "  " << c10::toString(type) << "  " << shape_text(shape) << '\n';
-  };
-  if (std::filesystem::is_directory(operands[0])) {
-    const SafetensorsFolder folder(operands[0]);
-    std::cout << operands[0] << ": " << folder.names().size() << " tensors\n";
-    for (const auto& name : folder.names()) line(name, folder.type(name), folder.shape(name));
-    return;
-  }
+  const std::string& path = operands[0];
+  if (std::filesystem::is_directory(path)) return inspect_model(path, config.model);
   const Communicator self = Communicator::self();
-  const Hdf5File file = Hdf5File::open(operands[0], self);
+  const Hdf5File file = Hdf5File::open(path, self);
   if (file.has("attributes/manifest")) {
     const Json manifest = read_manifest(file);
-    read_checkpoint(operands[0], self);  // verifies every checksum
-    std::cout << operands[0] << ": a checkpoint of stage " << manifest.at("stage").get<std::string>() << " at step "
+    read_checkpoint(path, self);  // verifies every checksum
+    std::cout << path << ": a checkpoint of stage " << manifest.at("stage").get<std::string>() << " at step "
               << manifest.at("step") << ", written on " << manifest.at("written_by").at("host").get<std::string>()
               << " by " << manifest.at("written_by").at("ranks") << " ranks; all checksums are right\n  values "
               << manifest.at("values").dump() << '\n';
+  } else if (file.has("attributes/about")) {
+    std::cout << path << ": a data set of rluf, made with " << file.read_attribute("about") << '\n';
   } else {
-    std::cout << operands[0] << ": a data set\n";
+    std::cout << path << ": HDF5, but neither a checkpoint nor a data set of rluf\n";
   }
-  for (const auto& name : file.names()) line(name, file.type(name), file.shape(name));
+  for (const auto& name : file.names()) print_tensor(name, file.type(name), file.shape(name));
 }
 
 }  // namespace rluf

@@ -241,27 +241,12 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
   }
 }
 
-void check_options(const PolicyOptions& options) {
-  if (options.love_weights.empty())
-    fail_input("policy.love_weights is empty", "no policy would be trained", "give at least one weight, such as 0.0");
-  std::set<std::string> names;
-  for (const double weight : options.love_weights) {
-    if (!names.insert(policy_name(weight)).second)
-      fail_input(concat("policy.love_weights holds ", weight, " twice"), "both would write the same folder",
-                 "name each weight once");
-    if (weight + options.helpfulness_weight + options.safety_weight <= 0)
-      fail_input("all objectives have the weight 0", "there is nothing to rank responses by",
-                 "give one of them a positive weight");
-  }
-}
-
 }  // namespace
 
 void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
-  check_options(options);
+  options.check();
   const Communicator& comm = context.grid.data;
-  Judges judges;
-  guarded(comm, [&] { judges = make_judges(options.judges); });
+  const Judges judges = make_judges(options.judges);
   std::optional<Llama> reference;
   std::unique_ptr<ModelText> text;
   std::string base;
@@ -275,15 +260,9 @@ void run_policy(const PolicyOptions& options, const DataOptions& data, const Sta
   std::vector<std::size_t> order;
   const auto prompts = visited_prompts(options, reference->config(), context, table, order);
   const auto rewards = load_reward_models(options, context);
-  std::int64_t weight_bytes = 0;
-  for (const auto& [name, tensor] : reference->parameters()) weight_bytes += tensor.numel() * 4;
-  for (const auto& [name, reward] : rewards)
-    for (const auto& [parameter, tensor] : reward.model.parameters()) weight_bytes += tensor.numel() * 4;
   log_info(concat("policy: ", prompts.size(), " prompts, ", options.rounds, " rounds of ", options.prompts_per_round,
                   " prompts with ", options.num_samples, " responses for each of ", options.love_weights.size(),
-                  " love weights, memory per rank about ",
-                  (weight_bytes + training_memory_bytes(*reference, options.train)) >> 20,
-                  " MiB for the reference, the reward models and the policy in training"));
+                  " love weights"));
 
   const auto decode = [&text](const TokenIds& ids) { return text->tokenizer.decode(ids); };
   // Drawn from the reference alone, so nothing of the weights or judges enters.
@@ -361,8 +340,6 @@ void run_policy(const PolicyOptions& options, const DataOptions& data, const Sta
   table["judges"] = options.judges.names;
   table["baseline"] = options.baseline;
   guarded(comm, [&] { context.directory.write_table("policy", table); });
-  const auto peak = comm.all_reduce(static_cast<std::int64_t>(peak_memory_bytes()), Reduce::kMax);
-  log_info(concat("policy: peak memory per rank so far ", peak >> 20, " MiB"));
 }
 
 }  // namespace rluf

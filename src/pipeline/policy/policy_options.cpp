@@ -1,6 +1,10 @@
 #include <cstdio>
+#include <filesystem>
+#include <set>
 
+#include "rluf/core/error.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
+#include "rluf/pipeline/sft/sft.hpp"
 
 namespace rluf {
 
@@ -67,8 +71,45 @@ void PolicyOptions::describe(OptionTable& table) {
             {.text = "0: only at the end of a policy", .unit = "rounds", .low = 0});
 }
 
+void PolicyOptions::check() const {
+  if (love_weights.empty())
+    fail_input("policy.love_weights is empty", "no policy would be trained", "give at least one weight, such as 0.0");
+  std::set<std::string> names;
+  for (const double weight : love_weights) {
+    if (!names.insert(policy_name(weight)).second)
+      fail_input(concat("policy.love_weights holds ", weight, " twice"), "both would write the same folder",
+                 "name each weight once");
+    if (weight + helpfulness_weight + safety_weight <= 0)
+      fail_input("all objectives have the weight 0", "there is nothing to rank responses by",
+                 "give one of them a positive weight");
+  }
+  if (sampling.top_p <= 0)
+    fail_input("policy.top_p = 0", "no token could be drawn",
+               "use a value above 0, or policy.temperature = 0 for the likeliest token");
+  make_judges(judges);
+}
+
 CrraftRules PolicyOptions::rules() const {
   return {kl_max, baseline_kl_check, weighting == "one" ? Weighting::kOne : Weighting::kCalibrated};
+}
+
+std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOptions& data,
+                                     const StageContext& context) {
+  const std::string base = starting_model(options.base, context);
+  const LlamaConfig config = LlamaConfig::from_folder(base);
+  const std::int64_t cached_tokens = options.prompts_per_batch * options.num_samples * data.max_tokens;
+  std::int64_t bytes = text_memory_bytes(base) + inference_memory_bytes(config, options.train.micro_batch_tokens) +
+                       4 * cached_tokens * config.num_layers * 2 * config.num_kv_heads * config.head_dim;
+  for (const char* name : {"love", "helpfulness", "safety"})
+    if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
+      bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
+  return bytes;
+}
+
+std::int64_t policy_memory_bytes(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
+  const LlamaConfig config = LlamaConfig::from_folder(starting_model(options.base, context));
+  return generation_memory_bytes(options, data, context) +
+         training_memory_bytes(config, options.train, context.grid.data.size());
 }
 
 std::string policy_name(double love_weight) {

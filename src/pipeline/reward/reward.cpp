@@ -340,35 +340,6 @@ void train_pairs(const std::string& name, const ObjectiveOptions& objective, con
 
 }  // namespace
 
-void ObjectiveOptions::describe(OptionTable& table, const std::string& name, bool pairs) {
-  table.section(name, concat("The ", name, " model: ",
-                             pairs ? "Bradley-Terry on pairs of responses."
-                                   : "P[Love], binary cross-entropy on labelled responses."));
-  table.add("base", &base,
-            {.text = "model folder to start from; empty: models/reference, else model.base", .allow_empty = true});
-  if (pairs) {
-    table.add("margin", &margin, {.text = "factor of a pair's margin in the loss", .low = 0});
-    table.add("centering", &centering, {.text = "weight of the squared sum of a pair's scores", .low = 0});
-  } else {
-    table.add("calibrate", &calibrate,
-              {.text = "prior: undo the raised rate of positives; temperature: also fit scale and shift on the last "
-                       "tenth of the training rows, which are then not trained on",
-               .choices = {"prior", "temperature"}});
-  }
-  train.describe(table);
-}
-
-void RewardOptions::describe(OptionTable& table) {
-  table.section("reward", "Which reward models are trained, and how they are measured.");
-  table.add("objective", &objective,
-            {.text = "all: every one that has data", .choices = {"all", "love", "helpfulness", "safety"}});
-  table.add("bootstrap_replicates", &bootstrap_replicates,
-            {.text = "resamples behind each interval", .low = 20, .high = 100000});
-  love.describe(table, "love", false);
-  helpfulness.describe(table, "helpfulness", true);
-  safety.describe(table, "safety", true);
-}
-
 void run_reward(const RewardOptions& options, const DataOptions&, const StageContext& context) {
   const auto wanted = [&](const std::string& name) {
     if (options.objective != "all" && options.objective != name) return false;

@@ -64,6 +64,13 @@ std::string starting_model(const std::string& wanted, const StageContext& contex
   return context.model.base;
 }
 
+std::int64_t sft_memory_bytes(const SftOptions& options, const DataOptions& data, const StageContext& context) {
+  const LlamaConfig config = LlamaConfig::from_folder(context.model.base);
+  const std::int64_t text = text_memory_bytes(context.model.base);
+  if (data.sft.empty()) return text + inference_memory_bytes(config, 0);
+  return text + training_memory_bytes(config, options.train, context.grid.data.size());
+}
+
 void run_sft(const SftOptions& options, const DataOptions& data, const StageContext& context) {
   if (context.model.base.empty())
     fail_input("model.base is empty", "training needs a model to start from",

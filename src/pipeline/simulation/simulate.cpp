@@ -225,14 +225,6 @@ void write_base_model(const SimulationOptions& options, const std::string& folde
       .save(folder, folder + "/tokenizer.json");
 }
 
-void check_shape(const SimulationOptions& options) {
-  if (options.hidden_size % (2 * options.num_heads) != 0 || options.num_heads % options.num_kv_heads != 0)
-    fail_input(concat("simulate.hidden_size ", options.hidden_size, ", num_heads ", options.num_heads,
-                      ", num_kv_heads ", options.num_kv_heads, " do not fit"),
-               "a head needs an even share of the hidden size, and heads are shared in equal groups",
-               "make hidden_size a multiple of 2 num_heads and num_heads one of num_kv_heads");
-}
-
 }  // namespace
 
 void SimulationOptions::describe(OptionTable& table) {
@@ -257,6 +249,20 @@ void SimulationOptions::describe(OptionTable& table) {
   count("num_layers", &num_layers, "its layers", "layers", 1);
   count("num_heads", &num_heads, "its attention heads", "heads", 1);
   count("num_kv_heads", &num_kv_heads, "its heads of keys and values", "heads", 1);
+}
+
+void SimulationOptions::check() const {
+  if (hidden_size % (2 * num_heads) != 0 || num_heads % num_kv_heads != 0)
+    fail_input(concat("simulate.hidden_size ", hidden_size, ", num_heads ", num_heads,
+                      ", num_kv_heads ", num_kv_heads, " do not fit"),
+               "a head needs an even share of the hidden size, and heads are shared in equal groups",
+               "make hidden_size a multiple of 2 num_heads and num_heads one of num_kv_heads");
+}
+
+std::int64_t simulate_memory_bytes(const SimulationOptions& options) {
+  constexpr std::int64_t kUserBytes = 96, kStreams = 16 << 20;
+  const std::int64_t width = options.hidden_size, layer = 4 * width * width + 3 * width * options.intermediate_size;
+  return kStreams + options.users * kUserBytes + 8 * options.num_layers * layer;
 }
 
 World make_world(const SimulationOptions& options) {
@@ -291,7 +297,7 @@ void run_simulate(const SimulationOptions& options, const StageContext& context)
   const double start = now_seconds();
   // One rank writes: rows are made faster than one gzip stream takes them, and the files are the same on any number.
   guarded(comm, [&] {
-    check_shape(options);
+    options.check();
     if (comm.rank() != 0) return;
     const std::string folder = context.directory.path() + "/world";
     std::filesystem::create_directories(folder + "/candidates");
@@ -309,7 +315,7 @@ void run_simulate(const SimulationOptions& options, const StageContext& context)
     write_candidates(maker);
     write_json(folder + "/world.json", world.to_json());  // last: who finds it finds all
     log_info(concat("simulate: ", options.rows, " rows, love rate ", love_rate, ", in ", now_seconds() - start,
-                    " s; peak memory ", peak_memory_bytes() >> 20, " MiB"));
+                    " s"));
   });
 }
 

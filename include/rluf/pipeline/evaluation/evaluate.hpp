@@ -1,6 +1,7 @@
 #pragma once
 /// The evaluate stage: candidates ranked offline by their mean corrected P[Love] on the same prompts.
 #include <cstdint>
+#include <map>
 #include <string>
 
 #include "rluf/config/option_table.hpp"
@@ -27,5 +28,10 @@ struct EvaluationOptions {
 /// folders answer the files' prompts, or the held-out prompts if there are no files.
 /// @collective @throws Error(kBadInput) without a love model, Error(kBadData) for different prompts
 void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context);
+/// Of one rank. @unit bytes
+std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,
+                                   const StageContext& context);
+/// data.online: {candidate: {"love_rate": x}}. @throws Error(kBadData)
+std::map<std::string, double> read_online(const std::string& path);
 
 }  // namespace rluf

@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "rluf/config/option_table.hpp"
 #include "rluf/parallel/environment.hpp"
 
 namespace rluf {
@@ -22,5 +23,7 @@ int run_command(Environment& environment, const std::vector<std::string>& argume
 /// Help of a command, or the general one for "".
 std::string help_text(const std::string& command);
 const std::vector<std::string>& command_names();
+/// inputs/README.md: what the folder holds, how to add to it, and every option.
+std::string parameter_page(const OptionTable& table);
 
 }  // namespace rluf

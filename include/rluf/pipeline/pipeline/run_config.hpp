@@ -8,6 +8,7 @@
 #include "rluf/pipeline/sft/sft.hpp"
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
+#include "rluf/pipeline/validation/validate.hpp"
 
 namespace rluf {
 
@@ -26,12 +27,14 @@ struct RunConfig {
   RewardOptions reward;
   EvaluationOptions evaluate;
   PolicyOptions policy;
+  ValidationOptions validate;
 
   /// The options as a table that points into this struct: it must not move afterwards.
   OptionTable table();
-  /// Checks what one option alone cannot tell, and fills what follows from others (a simulated world's files).
-  /// @throws Error(kBadInput)
+  /// Fills what follows from other options: the files of a simulated world.
   void complete();
+  /// Checks for `command` what one option alone cannot tell. @throws Error(kBadInput) for options in contradiction
+  void check(const std::string& command) const;
 };
 
 /// The stages of `rluf run`, in the order of the data's way; they refer to `config`.

@@ -13,8 +13,8 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
 void tool_generate(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid,
                    at::Device device);
 void tool_export(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid);
-void tool_inspect(const std::vector<std::string>& operands);
-/// Checks everything that a run of `config` would need, and says what was checked.
-void validate_inputs(const RunConfig& config, const ProcessGrid& grid);
+void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands);
+/// Checks everything that `command` would need, says what was checked, and makes nothing. @collective
+void validate_inputs(const RunConfig& config, const std::string& command, const ProcessGrid& grid);
 
 }  // namespace rluf

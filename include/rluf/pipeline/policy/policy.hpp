@@ -31,6 +31,8 @@ struct PolicyOptions {
   TrainOptions train{.learning_rate = 2e-6, .warmup_steps = 2, .checkpoint_every_steps = 10};
 
   void describe(OptionTable& table);
+  /// @throws Error(kBadInput) for options that contradict each other
+  void check() const;
   CrraftRules rules() const;
   Divisor divisor() const { return normalize == "kept" ? Divisor::kKept : Divisor::kBatch; }
   LengthNorm length_normalization() const { return length_norm == "tokens" ? LengthNorm::kTokens : LengthNorm::kNone; }
@@ -44,5 +46,10 @@ std::string policy_name(double love_weight);
 /// needed only for weights above 0. @collective
 /// @throws Error(kBadInput) if a reward model is missing, Error(kStopped) after a stop signal
 void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context);
+/// Of one rank: the reference, the reward models and the cache of generation. @unit bytes
+std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOptions& data,
+                                     const StageContext& context);
+/// The same with the policy in training.
+std::int64_t policy_memory_bytes(const PolicyOptions& options, const DataOptions& data, const StageContext& context);
 
 }  // namespace rluf

@@ -29,5 +29,7 @@ struct RewardOptions {
 /// Makes models/X and tables/reward_X.json for the wanted objectives whose data exist; continues from checkpoints.
 /// @collective @throws Error(kBadInput) if a wanted objective has no data
 void run_reward(const RewardOptions& options, const DataOptions& data, const StageContext& context);
+/// Of one rank, for the largest of the objectives that have data. @unit bytes
+std::int64_t reward_memory_bytes(const RewardOptions& options, const StageContext& context);
 
 }  // namespace rluf

@@ -17,6 +17,8 @@ struct SftOptions {
 /// Trains model.base on data/sft.h5 (loss on response tokens only), or copies it when there are no such data.
 /// Makes models/reference and tables/sft.json. @collective
 void run_sft(const SftOptions& options, const DataOptions& data, const StageContext& context);
+/// Of one rank. @unit bytes
+std::int64_t sft_memory_bytes(const SftOptions& options, const DataOptions& data, const StageContext& context);
 
 /// The folder that later training starts from: `wanted` if given, else models/reference if made, else model.base.
 /// @throws Error(kBadInput) if there is none

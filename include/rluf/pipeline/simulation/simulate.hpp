@@ -16,11 +16,14 @@ struct SimulationOptions {
   double duplicate_share = 0.002;  ///< rows that the log holds twice
   std::int64_t hidden_size = 128, intermediate_size = 352, num_layers = 4, num_heads = 4, num_kv_heads = 2;
   void describe(OptionTable& table);
+  void check() const;  ///< @throws Error(kBadInput) if the base model's sizes do not fit together
 };
 
 /// Makes world/ in the run directory: world.json, base/, *.jsonl.gz, candidates/, online.json. All of it is a pure
 /// function of the options; rank 0 writes, row by row. @collective
 void run_simulate(const SimulationOptions& options, const StageContext& context);
+/// Of rank 0, the only one that writes. @unit bytes
+std::int64_t simulate_memory_bytes(const SimulationOptions& options);
 
 /// A world whose intercept gives old policies the wanted love rate (bisection on 4,000 turns of the old policies).
 World make_world(const SimulationOptions& options);

@@ -1,0 +1,68 @@
+// Options that are each in range but contradict one another are found before anything is read or made.
+#include <algorithm>
+
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/pipeline/run_config.hpp"
+
+namespace rluf {
+namespace {
+
+[[noreturn]] void fail_room(const char* option, std::int64_t max_new_tokens, std::int64_t max_tokens) {
+  fail_input(concat(option, " = ", max_new_tokens, " leaves no room in data.max_tokens = ", max_tokens),
+             "prompt and response share the context", "lower the first or raise the second");
+}
+
+/// What a whole run would miss hours later: data for a model that a later stage wants.
+void check_sources(const RunConfig& config) {
+  const DataOptions& data = config.data;
+  const PolicyOptions& policy = config.policy;
+  if (data.interactions.empty() && data.helpfulness_pairs.empty() && data.safety_pairs.empty())
+    fail_input("no data: data.interactions, data.helpfulness_pairs and data.safety_pairs are empty",
+               "there is nothing to learn from", "set them, or run.simulate = true");
+  const auto is_trained = [&](const std::string& objective, const std::string& source) {
+    return !source.empty() && (config.reward.objective == "all" || config.reward.objective == objective);
+  };
+  const auto need = [&](bool trained, const std::string& who, const std::string& objective, const char* source) {
+    if (!trained)
+      fail_input(concat(who, " needs the ", objective, " model"),
+                 concat("without data.", source, ", or with reward.objective = ", config.reward.objective,
+                        ", it will not be there"),
+                 concat("set data.", source, ", or change that option, or run the stages one by one"));
+  };
+  const bool love = is_trained("love", data.interactions), safety = is_trained("safety", data.safety_pairs);
+  const double most_love = *std::max_element(policy.love_weights.begin(), policy.love_weights.end());
+  if (most_love > 0) need(love, concat("policy.love_weights = ", most_love), "love", "interactions");
+  if (policy.helpfulness_weight > 0)
+    need(is_trained("helpfulness", data.helpfulness_pairs),
+         concat("policy.helpfulness_weight = ", policy.helpfulness_weight), "helpfulness", "helpfulness_pairs");
+  if (policy.safety_weight > 0)
+    need(safety, concat("policy.safety_weight = ", policy.safety_weight), "safety", "safety_pairs");
+  const auto& judges = policy.judges.names;
+  if (std::find(judges.begin(), judges.end(), "safety") != judges.end())
+    need(safety, "the judge safety of policy.judges", "safety", "safety_pairs");
+  if (policy.baseline == "preferred" && data.helpfulness_pairs.empty())
+    fail_input("policy.baseline = preferred without data.helpfulness_pairs", "the preferred answers come from there",
+               "set data.helpfulness_pairs, or policy.baseline = reference");
+  if (data.prompts.empty())
+    fail_input("data.prompts is empty", "policies have nothing to answer", "set it, or run the stages one by one");
+  if (!data.candidates.empty() && config.evaluate.love_model.empty())
+    need(love, "the evaluation of data.candidates", "love", "interactions");
+}
+
+}  // namespace
+
+void RunConfig::check(const std::string& command) const {
+  const auto runs = [&](const char* stage) { return command == "run" || command == stage; };
+  if (runs("simulate") && run.simulate) simulate.check();
+  if (runs("evaluate") && !data.online.empty() && data.candidates.empty())
+    fail_input("data.online is given without data.candidates", "there is nothing to compare it with",
+               "set data.candidates, or leave data.online out");
+  if (runs("policy")) policy.check();
+  if ((runs("policy") || command == "generate") && policy.max_new_tokens >= data.max_tokens)
+    fail_room("policy.max_new_tokens", policy.max_new_tokens, data.max_tokens);
+  if (runs("validate") && validate.max_new_tokens >= data.max_tokens)
+    fail_room("validate.max_new_tokens", validate.max_new_tokens, data.max_tokens);
+  if (command == "run") check_sources(*this);
+}
+
+}  // namespace rluf

@@ -1,0 +1,57 @@
+#include <algorithm>
+#include <filesystem>
+
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/reward/reward.hpp"
+#include "rluf/pipeline/sft/sft.hpp"
+
+namespace rluf {
+
+void ObjectiveOptions::describe(OptionTable& table, const std::string& name, bool pairs) {
+  table.section(name, concat("The ", name, " model: ",
+                             pairs ? "Bradley-Terry on pairs of responses."
+                                   : "P[Love], binary cross-entropy on labelled responses."));
+  table.add("base", &base,
+            {.text = "model folder to start from; empty: models/reference, else model.base", .allow_empty = true});
+  if (pairs) {
+    table.add("margin", &margin, {.text = "factor of a pair's margin in the loss", .low = 0});
+    table.add("centering", &centering, {.text = "weight of the squared sum of a pair's scores", .low = 0});
+  } else {
+    table.add("calibrate", &calibrate,
+              {.text = "prior: undo the raised rate of positives; temperature: also fit scale and shift on the last "
+                       "tenth of the training rows, which are then not trained on",
+               .choices = {"prior", "temperature"}});
+  }
+  train.describe(table);
+}
+
+void RewardOptions::describe(OptionTable& table) {
+  table.section("reward", "Which reward models are trained, and how they are measured.");
+  table.add("objective", &objective,
+            {.text = "all: every one that has data", .choices = {"all", "love", "helpfulness", "safety"}});
+  table.add("bootstrap_replicates", &bootstrap_replicates,
+            {.text = "resamples behind each interval", .low = 20, .high = 100000});
+  love.describe(table, "love", false);
+  helpfulness.describe(table, "helpfulness", true);
+  safety.describe(table, "safety", true);
+}
+
+std::int64_t reward_memory_bytes(const RewardOptions& options, const StageContext& context) {
+  std::int64_t most = 0;
+  for (const auto& [name, objective] : {std::pair<std::string, const ObjectiveOptions&>{"love", options.love},
+                                        {"helpfulness", options.helpfulness},
+                                        {"safety", options.safety}}) {
+    std::error_code missing;
+    const auto file_bytes = std::filesystem::file_size(context.directory.data(name + ".h5"), missing);
+    if (missing || (options.objective != "all" && options.objective != name)) continue;
+    const std::string base = starting_model(objective.base, context);
+    LlamaConfig config = LlamaConfig::from_folder(base);
+    config.num_scores = 1;
+    // The held-out documents, labels and the bootstrap's weights are together smaller than the file.
+    most = std::max(most, training_memory_bytes(config, objective.train, context.grid.data.size()) + text_memory_bytes(base) +
+                              static_cast<std::int64_t>(file_bytes));
+  }
+  return most;
+}
+
+}  // namespace rluf
