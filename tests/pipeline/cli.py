@@ -3,7 +3,7 @@ import tempfile
 
 from program import check, check_error, finish, rluf, source, tiny
 
-commands = ("run simulate dataset sft reward evaluate policy report tokenize score generate export inspect "
+commands = ("run simulate dataset sft reward evaluate policy validate report tokenize score generate export inspect "
             "options").split()
 general = rluf("--help").stdout
 count = 0
@@ -33,6 +33,9 @@ with tempfile.TemporaryDirectory() as folder:
         check(result.returncode == 0, f"options of {input_file.name} are known\n{result.stderr}")
         count += 1
 page = source / "inputs/README.md"
+for input_file in sorted((source / "inputs").glob("*.ini")):
+    check(input_file.name in page.read_text(), f"inputs/README.md has no line for {input_file.name}")
+check("To add an input" in page.read_text() and "To add an option" in page.read_text(), "the page says how to add to it")
 check(page.exists() and rluf("options").stdout == page.read_text(),
       "inputs/README.md is what `rluf options` prints: run build/rluf options > inputs/README.md")
 finish(count)
