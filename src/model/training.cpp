@@ -82,6 +82,8 @@ nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
   return identity;
 }
 
+std::string text_of(double value) { return std::isnan(value) ? "not a number" : concat(value); }
+
 /// @return the step to continue with
 std::int64_t restore(Llama& model, AdamW& optimizer, const TrainPlan& plan, const CheckpointState& state) {
   const std::string changes = text_of_differences(state.values.at("identity"), plan.identity);
@@ -200,11 +202,11 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
   for (auto& [name, value] : metrics) value = values[next++] / divisor;
   result.metrics = std::move(metrics);
   if (!std::isfinite(result.loss))
-    fail_data(concat("the loss is ", result.loss), "a step would spoil every weight; it was not applied",
+    fail_data(concat("the loss is ", text_of(result.loss)), "a step would spoil every weight; it was not applied",
               "lower the learning rate, or look at the batch's examples");
   result.grad_norm = optimizer.step(learning_rate);
   if (!std::isfinite(result.grad_norm))
-    fail_data(concat("the gradient norm is ", result.grad_norm), "a step would spoil every weight; it was not applied",
+    fail_data(concat("the gradient norm is ", text_of(result.grad_norm)), "a step would spoil every weight; it was not applied",
               "lower the learning rate, or look at the batch's examples");
   optimizer.zero_grad();
   return result;
