@@ -76,8 +76,9 @@ is_installed() { [[ $(dpkg-query -W -f '${Status}' "$1" 2>/dev/null) == "install
 install_system_packages() {
   command -v dpkg-query >/dev/null || { say "no Debian here: install ${system_packages[*]} yourself"; return; }
   missing=()
-  local package
-  for package in "${system_packages[@]}"; do is_installed "$package" || missing+=("$package"); done
+  local package packages=("${system_packages[@]}")
+  if $want_oracle; then packages+=(clang-format); fi
+  for package in "${packages[@]}"; do is_installed "$package" || missing+=("$package"); done
   if ((${#missing[@]} == 0)); then say "system packages: all there"; return; fi
   say "system packages: installing ${missing[*]}"
   as_root apt-get update -qq

@@ -27,7 +27,8 @@ int main(int argc, char** argv) {
         const auto* result = suite->GetTestInfo(t)->result();
         for (int p = 0; p < result->total_part_count(); ++p)
           if (result->GetTestPartResult(p).failed())
-            std::fprintf(stderr, "rank %d: %s.%s: %s\n", rank, suite->name(), suite->GetTestInfo(t)->name(), result->GetTestPartResult(p).message());
+            std::fprintf(stderr, "rank %d: %s.%s: %s\n", rank, suite->name(), suite->GetTestInfo(t)->name(),
+                         result->GetTestPartResult(p).message());
       }
     }
   }

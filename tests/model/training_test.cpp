@@ -90,7 +90,7 @@ TEST_F(Training, LearnsAndDoesNotDependOnTheNumberOfRanks) {
   Llama together(small_config(), 1, torch::kCPU), alone(small_config(), 1, torch::kCPU);
   const RunDirectory shared(fresh_directory("shared"), world);
   const auto averages = train(together, plan(), options, loss(), world, shared);
-  EXPECT_LT(averages.at("loss"), 2.8);  // uniform guessing: about 3.3
+  EXPECT_LT(averages.at("loss"), 2.8);               // uniform guessing: about 3.3
   EXPECT_NEAR(averages.at("examples"), 1.0, 1e-12);  // a sum over the step's examples, divided by their number
 
   const Communicator self = Communicator::self();
