@@ -1,15 +1,21 @@
 """Log to HDF5: this program against datasets + h5py with HF tokenizers, same rows, template, limits and cores.
 
-  RLUF_BUILD=build python tests/bench/bench_dataset.py LOG.jsonl.gz MODEL_FOLDER [ROWS]
-Both parse, render chatml within 1024 tokens and 10 messages, and write tokens, offsets and labels. Prints one JSON line.
-Both sides must write the same number of tokens. Best of three.
+bench_dataset.py MODEL_FOLDER [ROWS=10000]
+Both parse, render chatml within 1024 tokens and 10 messages, and write tokens, offsets and labels; the start of their
+processes is part of the time. Both must write the same tokens, ours spread over the two splits.
 """
-import gzip, json, os, shutil, subprocess, sys, tempfile, time
+import gzip, json, os, shutil, subprocess, sys, tempfile
 
-log, base = sys.argv[1], sys.argv[2]
-max_rows = int(sys.argv[3]) if len(sys.argv) > 3 else 10000
-cores = len(os.sched_getaffinity(0))
-stage = os.path.join(os.environ["RLUF_BUILD"], "dataset_stage")
+from measure import BUILD, REPETITIONS, THREADS, alternate, log_file, report, skip, timed
+
+try:
+    import datasets, h5py, numpy, tokenizers  # noqa: F401
+except ImportError as error:
+    skip(error)
+
+log, base = log_file(), sys.argv[1]
+max_rows = int(sys.argv[2]) if len(sys.argv) > 2 else 10000
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(THREADS)]
 
 PEER = r'''
 import json, sys, numpy, h5py, datasets, tokenizers
@@ -57,17 +63,14 @@ with h5py.File(out, "w") as file:
 '''
 
 
-def timed(command, environment=None):
-    start = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
-    return time.perf_counter() - start
+def rows_of(file, groups):
+    """The rows' tokens, sorted, since ours are in two splits."""
+    rows = []
+    for prefix in groups:
+        offsets, tokens = file[prefix + "offsets"][:], file[prefix + "tokens"][:]
+        rows += [tokens[a:b].astype(numpy.int32).tobytes() for a, b in zip(offsets, offsets[1:])]
+    return sorted(rows)
 
-
-try:
-    import datasets, h5py  # noqa: F401
-except ImportError as error:
-    print("skipped:", error)
-    sys.exit(77)
 
 with tempfile.TemporaryDirectory() as folder:
     small = folder + "/log.jsonl.gz"
@@ -82,17 +85,20 @@ with tempfile.TemporaryDirectory() as folder:
                 rows += 1
     with open(folder + "/peer.py", "w") as script:
         script.write(PEER)
-    ours, peers = [], []
-    for _ in range(3):
-        shutil.rmtree(folder + "/run", ignore_errors=True)
-        ours.append(timed(["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(cores), stage,
-                           folder + "/run", base, "data.interactions=" + small, "data.positive_rate=0",
-                           "data.holdout_share=0.1"], dict(os.environ, OMP_NUM_THREADS="1")))
-        shutil.rmtree(folder + "/cache", ignore_errors=True)
-        peers.append(timed([sys.executable, folder + "/peer.py", small, base, folder + "/peer.h5", str(cores),
-                            folder + "/cache"], dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")))
+
+    def run(command, fresh, **environment):
+        shutil.rmtree(fresh, ignore_errors=True)
+        return timed(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                            env=dict(os.environ, **environment)))[0]
+
+    ours, peers = alternate(
+        lambda: run(MPIRUN + [BUILD / "dataset_stage", folder + "/run", base, "data.interactions=" + small,
+                              "data.positive_rate=0", "data.holdout_share=0.1"], folder + "/run", OMP_NUM_THREADS="1"),
+        lambda: run([sys.executable, folder + "/peer.py", small, base, folder + "/peer.h5", str(THREADS),
+                     folder + "/cache"], folder + "/cache"), min(REPETITIONS, 3))
     with h5py.File(folder + "/run/data/love.h5") as mine, h5py.File(folder + "/peer.h5") as other:
-        tokens = len(mine["train/tokens"]) + len(mine["holdout/tokens"])
-        assert tokens == len(other["tokens"]), (tokens, len(other["tokens"]))
-    print(json.dumps({"bench": "dataset", "rows": rows, "tokens": tokens, "cores": cores, "rluf_s": round(min(ours), 2),
-                      "peer_s": round(min(peers), 2), "ratio": round(min(peers) / min(ours), 2)}))
+        stored = rows_of(mine, ["train/", "holdout/"])
+        assert stored == rows_of(other, [""]), "the rows differ: not the same work"
+        tokens = len(other["tokens"])
+report("dataset", f"{rows} rows of a gzipped log to {tokens} tokens in HDF5, {THREADS} ranks or processes",
+       f"all {rows} rows equal", ours, peers, 2.0, f"datasets {datasets.__version__}, h5py {h5py.__version__}")

@@ -1,28 +1,30 @@
 """A step of the pairwise reward model on responses of real lengths: rluf packs, TRL pads. Same machine, same run, same
 model, pairs, precision (f32), threads and optimizer; the losses of every step must agree, or the times mean nothing.
 
-bench_reward.py MODEL_FOLDER [PAIRS_A_STEP=4] [STEPS=4]      environment: RLUF_BUILD, THREADS (2)
-Lengths are lognormal (sigma 0.8) with a mean of about 250 tokens, as in chat logs; TRL's gradient checkpointing, on by
-default, is off, since it only trades time for memory.
+bench_reward.py MODEL_FOLDER [PAIRS_A_STEP=4] [STEPS=5]
+The two sides step in turn. Lengths are lognormal (sigma 0.8) with a mean of about 250 tokens, as in chat logs; TRL's
+gradient checkpointing, on by default, is off, since it only trades time for memory.
 """
-import json, os, resource, statistics, subprocess, sys, tempfile, time
+import json, sys, tempfile, time
 
-THREADS = int(os.environ.get("THREADS", 2))
-os.environ.update(OMP_NUM_THREADS=str(THREADS), HF_HUB_OFFLINE="1", WANDB_DISABLED="true", TOKENIZERS_PARALLELISM="false")
+from measure import REPETITIONS, THREADS, Worker, report, skip
+
 try:
     import numpy as np
     import torch
+    import transformers
+    import trl
     from datasets import Dataset
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
     from trl import RewardConfig, RewardTrainer
 except ImportError as error:
-    print("skipped:", error)
-    sys.exit(77)
+    skip(error)
 
 LEARNING_RATE, MEAN_TOKENS, SIGMA, LONGEST = 1e-5, 250, 0.8, 1024
 torch.set_num_threads(THREADS)
 base = sys.argv[1]
-num_pairs, num_steps = (int(sys.argv[i]) if len(sys.argv) > i else 4 for i in (2, 3))
+num_pairs = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+num_steps = int(sys.argv[3]) if len(sys.argv) > 3 else REPETITIONS + 1  # the first warms up
 
 
 def make_pairs(vocab_size):
@@ -32,24 +34,21 @@ def make_pairs(vocab_size):
     return [[[rng.integers(10, vocab_size, n).tolist() for n in pair] for pair in step] for step in lengths], lengths
 
 
-def rluf(folder, batches, scratch):
+def steps_in_turn(folder, batches, scratch):
+    """[(our loss, our seconds, TRL's seconds)] of each step, and TRL's losses."""
     with open(scratch + "/batches.json", "w") as out:
         json.dump(batches, out)
-    program = os.path.join(os.environ.get("RLUF_BUILD", "build"), "reward_step")
-    printed = subprocess.run([program, folder, scratch + "/batches.json", str(LEARNING_RATE), "2048"], check=True,
-                             capture_output=True, text=True).stdout
-    return json.loads(printed.strip().splitlines()[-1])
-
-
-def trl(folder, batches, scratch):
-    seconds = []
+    worker = Worker("reward_step", folder, scratch + "/batches.json", LEARNING_RATE, 2048)
+    steps = []
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
+            answer = worker.ask("step")
+            steps.append([answer["loss"], answer["seconds"]])
             self.start = time.perf_counter()
 
         def on_step_end(self, *args, **kwargs):
-            seconds.append(time.perf_counter() - self.start)
+            steps[-1].append(time.perf_counter() - self.start)
 
     class InOrder(RewardTrainer):
         def _get_train_sampler(self, *args, **kwargs):
@@ -69,8 +68,8 @@ def trl(folder, batches, scratch):
                           report_to=[], logging_steps=1, disable_tqdm=True, seed=0)
     trainer = InOrder(model=model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[Clock()])
     trainer.train()
-    return {"losses": [row["loss"] for row in trainer.state.log_history if "loss" in row], "seconds": seconds,
-            "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}
+    worker.close()
+    return steps, [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
 with tempfile.TemporaryDirectory() as scratch:
@@ -81,15 +80,11 @@ with tempfile.TemporaryDirectory() as scratch:
     AutoTokenizer.from_pretrained(base).save_pretrained(scratch + "/start")
     batches, lengths = make_pairs(model.config.vocab_size)
     del model
-    ours = rluf(scratch + "/start", batches, scratch)
-    peer = trl(scratch + "/start", batches, scratch)
+    steps, losses = steps_in_turn(scratch + "/start", batches, scratch)
 
-difference = max(abs(a - b) for a, b in zip(ours["losses"], peer["losses"], strict=True))
-tokens = lengths.sum(axis=(1, 2))
-padded = [int(step.max()) * 2 * num_pairs for step in lengths]
-ratio = statistics.median(p / o for o, p in list(zip(ours["seconds"], peer["seconds"]))[1:])  # the first warms up
-print(json.dumps({"bench": "reward step, real lengths", "threads": THREADS, "dtype": "f32", "pairs_a_step": num_pairs,
-                  "tokens": tokens.tolist(), "padded_tokens": padded, "rluf": ours, "trl": peer,
-                  "largest_loss_difference": difference, "ratio": round(ratio, 2), "goal": 1.3}))
-print(f"reward step against TRL: {ratio:.2f} times as fast (goal 1.3); losses differ by {difference:.1e} at most")
-assert difference < 5e-3, "the losses differ: not the same work"
+difference = max(abs(step[0] - loss) for step, loss in zip(steps, losses, strict=True))
+assert difference < 5e-3, f"the losses differ by {difference}: not the same work"
+tokens, padded = int(lengths.sum()), sum(int(step.max()) * 2 * num_pairs for step in lengths)
+report("reward step", f"{num_steps} Bradley-Terry steps of {num_pairs} pairs in f32, {tokens} tokens (padded {padded})",
+       f"losses of all steps differ by {difference:.0e} at most", [step[1] for step in steps[1:]],
+       [step[2] for step in steps[1:]], 1.3, f"TRL {trl.__version__}, transformers {transformers.__version__}")

@@ -1,6 +1,6 @@
 // reward_step FOLDER BATCHES.json LEARNING_RATE MICRO_BATCH_TOKENS: Bradley-Terry steps on given pairs.
-// BATCHES.json: [step][pair][chosen, rejected] token ids. Prints a JSON line with the loss and the seconds of each
-// step.
+// BATCHES.json: [step][pair][chosen, rejected] token ids. Each line of the input asks for the next step, so that steps
+// can alternate with a peer's; the answer is {"loss", "seconds", "peak_mib"}.
 #include <mpi.h>
 #include <torch/torch.h>
 
@@ -28,8 +28,9 @@ static void run(char** argv) {
   options.micro_batch_tokens = std::stoll(argv[4]);
   AdamW optimizer(model, options);
   const Communicator self = Communicator::self();
-  Json losses = Json::array(), seconds = Json::array();
+  std::string line;
   for (const Pairs& pairs : batches) {
+    if (!std::getline(std::cin, line)) return;
     const double start = now_seconds();
     std::vector<std::int64_t> lengths;
     for (const auto& pair : pairs) lengths.push_back(static_cast<std::int64_t>(pair[0].size() + pair[1].size()));
@@ -48,12 +49,11 @@ static void run(char** argv) {
       return MicroLoss{bradley_terry_sum(scores.slice(0, 0, count), scores.slice(0, count), torch::zeros({count}), 0.0),
                        {}};
     };
-    losses.push_back(
-        train_step(model, optimizer, micro_batches, static_cast<double>(pairs.size()), std::stod(argv[3]), loss, self)
-            .loss);
-    seconds.push_back(now_seconds() - start);
+    const StepResult step =
+        train_step(model, optimizer, micro_batches, static_cast<double>(pairs.size()), std::stod(argv[3]), loss, self);
+    std::cout << Json{{"loss", step.loss}, {"seconds", now_seconds() - start}, {"peak_mib", peak_memory_bytes() >> 20}}
+              << std::endl;
   }
-  std::cout << Json{{"losses", losses}, {"seconds", seconds}, {"peak_mib", peak_memory_bytes() >> 20}} << std::endl;
 }
 
 int main(int argc, char** argv) {
