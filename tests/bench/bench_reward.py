@@ -7,7 +7,7 @@ gradient checkpointing, on by default, is off, since it only trades time for mem
 """
 import json, sys, tempfile, time
 
-from measure import REPETITIONS, THREADS, Worker, report, skip
+from measure import REPETITIONS, THREADS, Worker, cpu_seconds, report, skip
 
 try:
     import numpy as np
@@ -35,7 +35,7 @@ def make_pairs(vocab_size):
 
 
 def steps_in_turn(folder, batches, scratch):
-    """[(our loss, our seconds, TRL's seconds)] of each step, and TRL's losses."""
+    """Our loss, and (seconds, CPU seconds) of both sides, of each step; and TRL's losses."""
     with open(scratch + "/batches.json", "w") as out:
         json.dump(batches, out)
     worker = Worker("reward_step", folder, scratch + "/batches.json", LEARNING_RATE, 2048)
@@ -43,12 +43,13 @@ def steps_in_turn(folder, batches, scratch):
 
     class Clock(TrainerCallback):
         def on_step_begin(self, *args, **kwargs):
+            start = cpu_seconds()
             answer = worker.ask("step")
-            steps.append([answer["loss"], answer["seconds"]])
-            self.start = time.perf_counter()
+            self.start = time.perf_counter(), cpu_seconds()
+            steps.append([answer["loss"], (answer["seconds"], self.start[1] - start)])
 
         def on_step_end(self, *args, **kwargs):
-            steps[-1].append(time.perf_counter() - self.start)
+            steps[-1].append((time.perf_counter() - self.start[0], cpu_seconds() - self.start[1]))
 
     class InOrder(RewardTrainer):
         def _get_train_sampler(self, *args, **kwargs):

@@ -41,8 +41,10 @@ def rows_of(path, count):
 
 class Worker:
     """A process of ours that answers a line of JSON with another."""
+    alive = []
 
     def __init__(self, program, *arguments):
+        Worker.alive.append(self)
         self.process = subprocess.Popen([BUILD / program, *map(str, arguments)], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
@@ -54,9 +56,19 @@ class Worker:
             sys.exit(f"{self.process.args[0]} ended with exit code {self.process.wait()}")
         return json.loads(answer)
 
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def close(self):
+        Worker.alive.remove(self)
         self.process.stdin.close()
         self.process.wait()
+
+
+def cpu_seconds():
+    """Of this process, of those that it has waited for and of the workers. Waiting for a busy core costs none."""
+    return sum(os.times()[:4]) + sum(worker.cpu_seconds() for worker in Worker.alive)
 
 
 def timed(call):
@@ -66,19 +78,29 @@ def timed(call):
 
 
 def alternate(ours, peer, repetitions=REPETITIONS):
-    """Both sides in turn after a warm-up; each returns its seconds. So both see the same load of the machine."""
+    """Both sides in turn after a warm-up, so both see the same load of the machine; each returns its seconds.
+    Lists of (seconds, CPU seconds)."""
+    def spent(side):
+        start = cpu_seconds()
+        return side(), cpu_seconds() - start
+
     ours(), peer()
-    pairs = [(ours(), peer()) for _ in range(repetitions)]
+    pairs = [(spent(ours), spent(peer)) for _ in range(repetitions)]
     return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
 
 
 def report(name, work, same, ours, peers, goal, peer_name):
     """Prints the table's line: `same` says how it was checked that both did the same work."""
-    ratio = statistics.median(peer / our for our, peer in zip(ours, peers))
+    def median(values):
+        return statistics.median(values)
+
     print(json.dumps({"bench": name, "work": work, "same_work": same, "peer": peer_name,
-                      "rluf_s": round(statistics.median(ours), 4), "peer_s": round(statistics.median(peers), 4),
-                      "ratio": round(ratio, 2), "goal": goal, "repetitions": len(ours), "load": round(os.getloadavg()[0], 1),
-                      "threads": THREADS}), flush=True)
+                      "rluf_s": round(median(seconds for seconds, _ in ours), 4),
+                      "peer_s": round(median(seconds for seconds, _ in peers), 4),
+                      "ratio": round(median(peer[0] / our[0] for our, peer in zip(ours, peers)), 2),
+                      "cpu_ratio": round(median(peer[1] / max(our[1], 0.01) for our, peer in zip(ours, peers)), 2),
+                      "goal": goal, "repetitions": len(ours), "load": round(os.getloadavg()[0], 1), "threads": THREADS}),
+          flush=True)
 
 
 def skip(reason):
