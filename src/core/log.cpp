@@ -160,7 +160,8 @@ void Progress::update(long done, const std::string& text) {
   const double now = now_seconds(), elapsed = now - start_seconds_;
   const bool last = done >= total_;
   if (last && !open_line_ && elapsed < 5.0) return;  // too short to be worth a line
-  const bool rewrite = on_terminal && now - last_rewrite_seconds_ >= 0.2, line = last || now - last_line_seconds_ >= 30.0;
+  const bool rewrite = on_terminal && now - last_rewrite_seconds_ >= 0.2,
+             line = last || now - last_line_seconds_ >= 30.0;
   if (!rewrite && !line) return;
   const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
   char figures[96];

@@ -197,7 +197,8 @@ void Hdf5File::create_dataset(const std::string& name, at::ScalarType type,
 
 void Hdf5File::write_rows(const std::string& name, std::int64_t first_row, const at::Tensor& local) {
   const auto global_shape = shape(name);
-  if (std::find(global_shape.begin(), global_shape.end(), 0) != global_shape.end()) return;  // HDF5 has no place for nothing
+  if (std::find(global_shape.begin(), global_shape.end(), 0) != global_shape.end())
+    return;  // HDF5 has no place for nothing
   const at::Tensor data = local.detach().to(at::kCPU).contiguous();
   const Handle dataset(H5Dopen2(impl_->file, name.c_str(), H5P_DEFAULT), H5Dclose);
   herr_t status = -1;

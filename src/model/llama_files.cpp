@@ -212,9 +212,8 @@ void Llama::save(const std::string& folder, const std::string& tokenizer_path, c
   write_safetensors(folder, stored);
   if (!tokenizer_path.empty()) {
     const fs::path source = fs::path(tokenizer_path), source_folder = source.parent_path();
-    for (const fs::path& file :
-         {source, source_folder / "tokenizer_config.json", source_folder / "special_tokens_map.json",
-          source_folder / "chat_template.jinja"})
+    for (const fs::path& file : {source, source_folder / "tokenizer_config.json",
+                                 source_folder / "special_tokens_map.json", source_folder / "chat_template.jinja"})
       if (fs::exists(file) && !fs::equivalent(source_folder, folder))
         fs::copy_file(file, fs::path(folder) / file.filename(), fs::copy_options::overwrite_existing);
   }

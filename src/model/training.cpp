@@ -71,7 +71,8 @@ nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
   nlohmann::json identity = plan.identity;
   identity["seed"] = plan.seed;
   std::uint64_t hash = 14695981039346656037ull;  // FNV-1a
-  for (const std::int64_t length : plan.num_tokens) hash = (hash ^ static_cast<std::uint64_t>(length)) * 1099511628211ull;
+  for (const std::int64_t length : plan.num_tokens)
+    hash = (hash ^ static_cast<std::uint64_t>(length)) * 1099511628211ull;
   identity["lengths_hash"] = hash;
   OptionTable table;
   table.section(plan.stage, "");
@@ -91,7 +92,7 @@ std::int64_t restore(Llama& model, AdamW& optimizer, const TrainPlan& plan, cons
     fail_data(concat("the checkpoint of stage ", plan.stage, " at step ", state.step,
                      " was made with other options or data: ", changes),
               "continuing would mix two runs",
-        "restore the old options, use another run.directory, or remove the stage's checkpoints");
+              "restore the old options, use another run.directory, or remove the stage's checkpoints");
   optimizer.load(state);
   load_weights(model, state);
   return state.step;
@@ -206,7 +207,8 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
               "lower the learning rate, or look at the batch's examples");
   result.grad_norm = optimizer.step(learning_rate);
   if (!std::isfinite(result.grad_norm))
-    fail_data(concat("the gradient norm is ", text_of(result.grad_norm)), "a step would spoil every weight; it was not applied",
+    fail_data(concat("the gradient norm is ", text_of(result.grad_norm)),
+              "a step would spoil every weight; it was not applied",
               "lower the learning rate, or look at the batch's examples");
   optimizer.zero_grad();
   return result;

@@ -24,6 +24,7 @@ class LineReader {
   std::int64_t line_number() const { return line_number_; }  ///< of the last line, from 1
   std::int64_t bytes_read() const;                           ///< of the file as it is stored, for progress
   std::int64_t size_bytes() const;
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

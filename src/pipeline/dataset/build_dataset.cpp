@@ -39,8 +39,9 @@ std::vector<Input> inputs_of(const DataOptions& options) {
 void check_context(const DataOptions& options, const std::string& folder) {
   const std::int64_t positions = LlamaConfig::from_folder(folder).max_position_embeddings;
   if (options.max_tokens > positions)
-    fail_input(concat("data.max_tokens = ", options.max_tokens, " is more than the ", positions, " positions of ", folder),
-               "longer documents could not be read", "lower data.max_tokens");
+    fail_input(
+        concat("data.max_tokens = ", options.max_tokens, " is more than the ", positions, " positions of ", folder),
+        "longer documents could not be read", "lower data.max_tokens");
 }
 
 }  // namespace

@@ -39,8 +39,10 @@ void DataOptions::describe(OptionTable& table) {
   table.add("balance", &balance,
             {.text = "how the share of positives is raised: by dropping negatives or repeating positives",
              .choices = {"negative_keep", "positive_repeat"}});
-  table.add("user_key", &user_key, {.text = "secret key of the hashes that replace user ids; choose your own, best as ${NAME} of the environment",
-             .secret = true});
+  table.add(
+      "user_key", &user_key,
+      {.text = "secret key of the hashes that replace user ids; choose your own, best as ${NAME} of the environment",
+       .secret = true});
 }
 
 }  // namespace rluf

@@ -102,8 +102,8 @@ void run_stage(const Stage& stage, const StageContext& context) {
     of_ranks += concat(rank ? ", " : " (", peaks[rank]);
   if (!of_ranks.empty()) of_ranks += peaks.size() > 8 ? ", ...)" : ")";
   const double seconds = now_seconds() - start;
-  log_info(concat(stage.name, ": done in ", std::lround(seconds), " s; memory estimated ", estimate, " MiB, peak ", peak,
-                  " MiB per rank", of_ranks));
+  log_info(concat(stage.name, ": done in ", std::lround(seconds), " s; memory estimated ", estimate, " MiB, peak ",
+                  peak, " MiB per rank", of_ranks));
   context.directory.append_metrics(stage.name, 0,
                                    {{"stage_seconds", seconds},
                                     {"memory_estimate_mib", static_cast<double>(estimate)},

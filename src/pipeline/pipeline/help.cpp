@@ -43,7 +43,8 @@ const std::vector<CommandHelp>& commands() {
       {"generate", "MODEL_FOLDER FILE.jsonl",
        "Answer prompts {messages or prompt}: prints each row with its response. Sampling as in [policy].",
        "rluf generate runs/love1/models/policy_w0.1 prompts.jsonl --policy.temperature=0"},
-      {"export", "MODEL_FOLDER OUT_FOLDER", "Copy a chat or reward model folder, its weights in the type of model.save_dtype.",
+      {"export", "MODEL_FOLDER OUT_FOLDER",
+       "Copy a chat or reward model folder, its weights in the type of model.save_dtype.",
        "rluf export runs/a/models/love love-bf16 --model.save_dtype=bfloat16"},
       {"inspect", "FILE.h5 | MODEL_FOLDER",
        "Say what a checkpoint, a data set or a model folder holds, and whether it is whole.",
@@ -61,7 +62,8 @@ std::string stage_facts(const std::string& name) {
   for (const Stage& stage : make_stages(config)) {
     if (stage.name != name) continue;
     std::string sections;
-    for (const std::string& section : stage.sections) sections += concat(sections.empty() ? "" : ", ", "[", section, "]");
+    for (const std::string& section : stage.sections)
+      sections += concat(sections.empty() ? "" : ", ", "[", section, "]");
     return concat("Makes ", stage.makes, " below run.directory", sections.empty() ? "" : "; its options are in ",
                   sections, ".\nWith --validate it only checks that all it needs is there.\n");
   }
@@ -91,7 +93,8 @@ std::string help_text(const std::string& name) {
       "  log -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> report\n\n"
       "Usage:\n"
       "  rluf COMMAND [FILE.ini ...] [--section.key=value ...]      alone, or under mpirun or srun\n"
-      "  A FILE.ini holds [section] and key = value lines. Later files override earlier ones, the command line overrides\n"
+      "  A FILE.ini holds [section] and key = value lines. Later files override earlier ones, the command line "
+      "overrides\n"
       "  files. Everything that a run makes goes to run.directory; started again, it goes on where it stopped.\n\n"
       "Commands:\n";
   for (const CommandHelp& command : commands())

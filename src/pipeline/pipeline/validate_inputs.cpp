@@ -157,10 +157,11 @@ void check_command(const RunConfig& config, const std::string& command, const In
   if (command == "reward") {
     if (!check.is_there("models/reference")) check.model("model.base", config.model.base, true);
     for (const char* name : {"love", "helpfulness", "safety"})
-      if (config.reward.objective == name || (config.reward.objective == "all" && check.is_there(concat("data/", name, ".h5"))))
+      if (config.reward.objective == name ||
+          (config.reward.objective == "all" && check.is_there(concat("data/", name, ".h5"))))
         check.made(concat("data/", name, ".h5"), "dataset");
-    if (config.reward.objective == "all" && !check.is_there("data/love.h5") &&
-        !check.is_there("data/helpfulness.h5") && !check.is_there("data/safety.h5"))
+    if (config.reward.objective == "all" && !check.is_there("data/love.h5") && !check.is_there("data/helpfulness.h5") &&
+        !check.is_there("data/safety.h5"))
       check.made("data/love.h5", "dataset");
   }
   if (whole || command == "evaluate") {

@@ -253,8 +253,8 @@ void SimulationOptions::describe(OptionTable& table) {
 
 void SimulationOptions::check() const {
   if (hidden_size % (2 * num_heads) != 0 || num_heads % num_kv_heads != 0)
-    fail_input(concat("simulate.hidden_size ", hidden_size, ", num_heads ", num_heads,
-                      ", num_kv_heads ", num_kv_heads, " do not fit"),
+    fail_input(concat("simulate.hidden_size ", hidden_size, ", num_heads ", num_heads, ", num_kv_heads ", num_kv_heads,
+                      " do not fit"),
                "a head needs an even share of the hidden size, and heads are shared in equal groups",
                "make hidden_size a multiple of 2 num_heads and num_heads one of num_kv_heads");
 }
@@ -314,8 +314,7 @@ void run_simulate(const SimulationOptions& options, const StageContext& context)
     write_sft(maker);
     write_candidates(maker);
     write_json(folder + "/world.json", world.to_json());  // last: who finds it finds all
-    log_info(concat("simulate: ", options.rows, " rows, love rate ", love_rate, ", in ", now_seconds() - start,
-                    " s"));
+    log_info(concat("simulate: ", options.rows, " rows, love rate ", love_rate, ", in ", now_seconds() - start, " s"));
   });
 }
 
