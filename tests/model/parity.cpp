@@ -2,6 +2,7 @@
 // IDS.json holds documents (lists of token ids). Writes OUT/model.safetensors with the logits of each document
 // ("logits/i", or "scores" for a model with heads) and the gradient of every parameter of
 //   language model: the sum over documents of the mean of -log p(next token);  scores: the sum of all scores.
+// parity FOLDER IDS.json OUT NUM: continues the documents by NUM likeliest tokens each into OUT/greedy.json.
 #include <mpi.h>
 #include <torch/torch.h>
 
@@ -11,6 +12,7 @@
 
 #include "rluf/io/jsonl.hpp"
 #include "rluf/io/safetensors.hpp"
+#include "rluf/model/generation.hpp"
 #include "rluf/model/llama.hpp"
 
 using namespace rluf;
@@ -43,12 +45,24 @@ static void run(const std::string& folder, const std::string& ids_path, const st
   model.save(out + "/resaved", "", "bfloat16");
 }
 
+static void continue_greedily(const std::string& folder, const std::string& ids_path, const std::string& out,
+                              std::int64_t num_tokens) {
+  const Llama model = Llama::load(folder, torch::kCPU);
+  const auto prompts = read_json(ids_path).get<std::vector<TokenIds>>();
+  std::vector<std::int64_t> ids(prompts.size());
+  const auto samples = generate(model, prompts, ids, {.max_new_tokens = num_tokens, .sampling = {.temperature = 0}});
+  Json greedy = Json::array();
+  for (const auto& of_prompt : samples) greedy.push_back(of_prompt[0].tokens);
+  std::filesystem::create_directories(out);
+  write_json(out + "/greedy.json", greedy);
+}
+
 int main(int argc, char** argv) {
   MPI_Init(&argc, &argv);
   Kokkos::initialize(argc, argv);
   int result = 1;
   try {
-    run(argv[1], argv[2], argv[3]);
+    argc > 4 ? continue_greedily(argv[1], argv[2], argv[3], std::stoll(argv[4])) : run(argv[1], argv[2], argv[3]);
     result = 0;
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';
