@@ -32,6 +32,7 @@ class SftTest : public testing::Test {
     model_.base = folder_ + "/world/base";
     data_.sft = folder_ + "/world/sft.jsonl.gz";
     data_.holdout_share = 0.2;
+    data_.max_tokens = 256;
     options_.train.learning_rate = 1e-2;
     options_.train.global_batch = 32;
     options_.train.epochs = 3;
