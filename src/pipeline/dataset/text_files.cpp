@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
-#include <algorithm>
+#include <array>
+#include <set>
 
 #include "dataset_files.hpp"
 #include "rluf/core/error.hpp"
@@ -64,13 +65,8 @@ Parts split_rows(const std::string& input, const std::vector<Row>& rows, const s
 }
 
 /// Every later row whose prompt was seen before is a duplicate (prompts only).
-std::function<bool(const Row&)> seen_before(std::vector<std::array<std::uint64_t, 2>>& seen) {
-  return [&seen](const Row& row) {
-    const auto at = std::lower_bound(seen.begin(), seen.end(), row.key);
-    if (at != seen.end() && *at == row.key) return true;
-    seen.insert(at, row.key);
-    return false;
-  };
+std::function<bool(const Row&)> seen_before(std::set<std::array<std::uint64_t, 2>>& seen) {
+  return [&seen](const Row& row) { return !seen.insert(row.key).second; };
 }
 
 }  // namespace
@@ -119,7 +115,7 @@ nlohmann::json build_prompts(const std::string& input, const std::string& output
         row.texts[0] = spool_document(spool, rendered.document);
         row.texts[1] = spool_text(spool, to_json(messages).dump());
       });
-  std::vector<std::array<std::uint64_t, 2>> seen;
+  std::set<std::array<std::uint64_t, 2>> seen;
   const Parts parts = split_rows(input, rows, "duplicates", seen_before(seen), context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   for (const auto& [group, part] : {std::pair{std::string("train"), &parts.train}, {"holdout", &parts.holdout}}) {
