@@ -144,6 +144,14 @@ std::int64_t weight_bytes(const LlamaConfig& config) {
   return bytes;
 }
 
+namespace {
+/// Elements that one layer holds for a token: two norms' inputs and outputs, q, k, v, attention out, three of F.
+std::int64_t activations_per_token(const LlamaConfig& config) {
+  return 6 * config.hidden_size + 4 * (config.num_heads + config.num_kv_heads) * config.head_dim +
+         4 * config.intermediate_size;
+}
+}  // namespace
+
 std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions& options, int num_ranks) {
   const std::int64_t weights = weight_bytes(config);
   const std::int64_t layers =
@@ -153,18 +161,13 @@ std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions
   trained.vocab_size = options.trainable_layers < 0 ? config.vocab_size : 0;
   // Gradients and two moments; several ranks add the gradients up in one more buffer.
   const std::int64_t copies = num_ranks > 1 ? 4 : 3;
-  // Saved for backward, a token and layer, in elements: two norms' inputs and outputs, q, k, v, attention out, three of
-  // F.
-  const std::int64_t a_token = 6 * config.hidden_size + 4 * (config.num_heads + config.num_kv_heads) * config.head_dim +
-                               4 * config.intermediate_size;
   const std::int64_t logits = 3 * std::min(options.micro_batch_tokens * config.vocab_size, std::int64_t{16} << 20);
-  return weights + copies * weight_bytes(trained) + 4 * (layers * a_token * options.micro_batch_tokens + logits);
+  return weights + copies * weight_bytes(trained) +
+         4 * (layers * activations_per_token(config) * options.micro_batch_tokens + logits);
 }
 
 std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micro_batch_tokens) {
-  const std::int64_t a_token = 6 * config.hidden_size + 4 * (config.num_heads + config.num_kv_heads) * config.head_dim +
-                               4 * config.intermediate_size;
-  return 2 * weight_bytes(config) + 4 * a_token * micro_batch_tokens;
+  return 2 * weight_bytes(config) + 4 * activations_per_token(config) * micro_batch_tokens;
 }
 
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
