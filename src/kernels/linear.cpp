@@ -13,8 +13,10 @@ namespace {
 using simd::kLanes;
 using simd::Lanes;
 
-constexpr std::int64_t kBlock = 4;         ///< rows of x, and outputs, whose sums stand in registers together
-constexpr std::int64_t kTileOutputs = 32;  ///< outputs that a thread takes at a time
+constexpr std::int64_t kBlock = 4;             ///< rows of x, and outputs, whose sums stand in registers together
+constexpr std::int64_t kPrefetchBytes = 9216;  ///< how far ahead weights are asked for; the processor alone is too late
+/// Outputs that a thread takes at a time: enough tiles for an even load, each a long stretch of memory.
+constexpr std::int64_t kTilesPerThread = 4, kSmallestTile = 32, kLargestTile = 192;
 
 /// Where the rows of x and of out lie.
 struct Rows {
@@ -26,7 +28,7 @@ struct Rows {
 };
 
 /// kOutputs x kRows inner products. Each has one vector of partial sums, so its value does not depend on the blocks.
-/// kPrefetch: asks for the next kOutputs rows of weights meanwhile; the processor alone would notice each row too late.
+/// kPrefetch: asks for later weights meanwhile.
 template <std::int64_t kOutputs, std::int64_t kRows, bool kPrefetch, class Weight>
 [[gnu::always_inline]] inline void block(const Rows& rows, std::int64_t row, const Weight* weights, float* out) {
   const std::int64_t K = rows.num_inputs, whole = K - K % kLanes;
@@ -36,7 +38,7 @@ template <std::int64_t kOutputs, std::int64_t kRows, bool kPrefetch, class Weigh
     Lanes w[kOutputs];
     for (std::int64_t n = 0; n < kOutputs; ++n) {
       simd::load(w[n], weights + n * K + k);
-      if constexpr (kPrefetch) __builtin_prefetch(weights + (n + kOutputs) * K + k);
+      if constexpr (kPrefetch) __builtin_prefetch(reinterpret_cast<const char*>(weights + n * K + k) + kPrefetchBytes);
     }
     for (std::int64_t r = 0; r < kRows; ++r) {
       Lanes values;
@@ -93,12 +95,16 @@ void linear_rows(std::span<const float> x, std::int64_t num_inputs, std::span<co
     const WeightMatrix* matrix;
     std::int64_t first, count, column;
   };
-  std::vector<Tile> tiles;
   std::int64_t num_columns = 0;
+  for (const WeightMatrix& matrix : weights) num_columns += matrix.num_outputs;
+  const std::int64_t wanted = num_columns / (kTilesPerThread * Kokkos::DefaultHostExecutionSpace().concurrency());
+  const std::int64_t tile_outputs = std::clamp(wanted - wanted % kBlock, kSmallestTile, kLargestTile);
+  std::vector<Tile> tiles;
+  std::int64_t column = 0;
   for (const WeightMatrix& matrix : weights) {
-    for (std::int64_t first = 0; first < matrix.num_outputs; first += kTileOutputs)
-      tiles.push_back({&matrix, first, std::min(kTileOutputs, matrix.num_outputs - first), num_columns + first});
-    num_columns += matrix.num_outputs;
+    for (std::int64_t first = 0; first < matrix.num_outputs; first += tile_outputs)
+      tiles.push_back({&matrix, first, std::min(tile_outputs, matrix.num_outputs - first), column + first});
+    column += matrix.num_outputs;
   }
   const auto num_rows = static_cast<std::int64_t>(x.size()) / num_inputs;
   RLUF_ASSERT(static_cast<std::int64_t>(x.size()) == num_rows * num_inputs &&

@@ -74,6 +74,11 @@ struct Weights {
                  of_id.data(), block_sums.data());
     total = std::accumulate(block_sums.begin(), block_sums.end(), 0.0);
   }
+  /// Fills the weights at temperature 1. @return log(sum of exp(logit)); not finite if a logit is NaN or all are -inf
+  double fill_log_sum(std::span<const float> row, float largest) {
+    fill(row, largest, 1.0);
+    return static_cast<double>(largest) + std::log(total);
+  }
 };
 
 /// First id at which the running sum passes uniform * total; the last id with weight in its block guards against
@@ -162,8 +167,7 @@ void sample_tokens(std::span<const float> logits, std::int64_t vocab_size, std::
     const std::span<const float> row = logits.subspan(r * V, V);
     thread_local Weights weights;
     const float largest = largest_of(row.data(), vocab_size);
-    weights.fill(row, largest, 1.0);
-    const double log_sum = static_cast<double>(largest) + std::log(weights.total);
+    const double log_sum = weights.fill_log_sum(row, largest);
     if (!std::isfinite(log_sum)) {
       bad[r] = 1;
       return;
@@ -189,10 +193,8 @@ void chosen_log_probs(std::span<const float> logits, std::int64_t vocab_size, st
     const auto r = static_cast<std::size_t>(row_number);
     const std::span<const float> row = logits.subspan(r * V, V);
     thread_local Weights weights;
-    const float largest = largest_of(row.data(), vocab_size);
-    weights.fill(row, largest, 1.0);
-    const double logit = row[static_cast<std::size_t>(targets[r])];
-    out[r] = static_cast<float>(logit - largest - std::log(weights.total));
+    const double log_sum = weights.fill_log_sum(row, largest_of(row.data(), vocab_size));
+    out[r] = static_cast<float>(static_cast<double>(row[static_cast<std::size_t>(targets[r])]) - log_sum);
   });
 }
 

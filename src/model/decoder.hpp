@@ -1,5 +1,6 @@
 #pragma once
 /// The model as generation uses it: prompts first, then one token a step for every sequence that still grows.
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -26,9 +27,10 @@ struct DecoderSize {
   std::int64_t num_prompts, num_samples, longest_prompt, max_new_tokens;
 };
 
-/// `model`: for_inference(). The host's decoder runs on this project's kernels: a sequence's result in float32 does not
-/// depend on the others. The device's runs on LibTorch.
-std::unique_ptr<Decoder> make_host_decoder(const Llama& model, const DecoderSize& size);
-std::unique_ptr<Decoder> make_device_decoder(const Llama& model, const DecoderSize& size);
+using DecoderFactory = std::function<std::unique_ptr<Decoder>(const DecoderSize&)>;
+/// Decoders of a model that was made by for_inference(); they share what is prepared here. The host's run on this
+/// project's kernels: a sequence's result in float32 does not depend on the others. The device's run on LibTorch.
+DecoderFactory host_decoders(const Llama& model);
+DecoderFactory device_decoders(const Llama& model);
 
 }  // namespace rluf

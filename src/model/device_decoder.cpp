@@ -104,8 +104,8 @@ class DeviceDecoder : public Decoder {
 
 }  // namespace
 
-std::unique_ptr<Decoder> make_device_decoder(const Llama& model, const DecoderSize& size) {
-  return std::make_unique<DeviceDecoder>(model, size);
+DecoderFactory device_decoders(const Llama& model) {
+  return [model](const DecoderSize& size) { return std::make_unique<DeviceDecoder>(model, size); };
 }
 
 }  // namespace rluf

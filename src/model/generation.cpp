@@ -37,8 +37,17 @@ void draw(const at::Tensor& logits_SV, const GenerationOptions& options, std::ve
   }
 }
 
+/// A model that was prepared for generation once.
+struct Engine {
+  Llama model;
+  DecoderFactory decoders;
+  explicit Engine(const Llama& trained)
+      : model(trained.for_inference()),
+        decoders(model.device().is_cpu() ? host_decoders(model) : device_decoders(model)) {}
+};
+
 /// A unit of prompts: their prefill, then one token a step for every sequence that has not ended.
-void generate_unit(const Llama& model, const std::vector<TokenIds>& prompts,
+void generate_unit(const Engine& engine, const std::vector<TokenIds>& prompts,
                    const std::vector<std::int64_t>& prompt_ids, const GenerationOptions& options,
                    std::vector<std::vector<Sample>>& samples) {
   const std::int64_t N = options.num_samples;
@@ -47,8 +56,8 @@ void generate_unit(const Llama& model, const std::vector<TokenIds>& prompts,
     if (prompt.empty()) fail_data("a prompt is empty", "there is nothing to continue", "remove it from the prompts");
     size.longest_prompt = std::max(size.longest_prompt, static_cast<std::int64_t>(prompt.size()));
   }
-  model.check_length(size.longest_prompt + options.max_new_tokens);
-  const auto decoder = model.device().is_cpu() ? make_host_decoder(model, size) : make_device_decoder(model, size);
+  engine.model.check_length(size.longest_prompt + options.max_new_tokens);
+  const auto decoder = engine.decoders(size);
 
   std::vector<Growing> growing;
   for (std::size_t p = 0; p < prompts.size(); ++p)
@@ -73,7 +82,7 @@ void generate_unit(const Llama& model, const std::vector<TokenIds>& prompts,
 }
 
 /// Units [first, last) of the prompts, into samples.
-void generate_units(const Llama& model, const std::vector<TokenIds>& prompts,
+void generate_units(const Engine& engine, const std::vector<TokenIds>& prompts,
                     const std::vector<std::int64_t>& prompt_ids, const GenerationOptions& options, std::int64_t unit,
                     std::vector<std::vector<Sample>>& samples) {
   const std::size_t first = static_cast<std::size_t>(unit * options.prompts_per_batch);
@@ -81,7 +90,7 @@ void generate_units(const Llama& model, const std::vector<TokenIds>& prompts,
   std::vector<std::vector<Sample>> mine(last - first,
                                         std::vector<Sample>(static_cast<std::size_t>(options.num_samples)));
   generate_unit(
-      model,
+      engine,
       {prompts.begin() + static_cast<std::ptrdiff_t>(first), prompts.begin() + static_cast<std::ptrdiff_t>(last)},
       {prompt_ids.begin() + static_cast<std::ptrdiff_t>(first), prompt_ids.begin() + static_cast<std::ptrdiff_t>(last)},
       options, mine);
@@ -117,10 +126,10 @@ std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<
                                           const GenerationOptions& options) {
   RLUF_ASSERT(prompts.size() == prompt_ids.size());
   torch::NoGradGuard no_grad;
-  const Llama fixed = model.for_inference();
+  const Engine engine(model);
   std::vector<std::vector<Sample>> samples(prompts.size());
   for (std::int64_t unit = 0; unit < num_units(prompts, options); ++unit)
-    generate_units(fixed, prompts, prompt_ids, options, unit, samples);
+    generate_units(engine, prompts, prompt_ids, options, unit, samples);
   return samples;
 }
 
@@ -129,14 +138,14 @@ std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const s
                                                      const GenerationOptions& options, const Communicator& data) {
   RLUF_ASSERT(prompts.size() == prompt_ids.size());
   torch::NoGradGuard no_grad;
-  const Llama fixed = model.for_inference();
+  const Engine engine(model);
   std::vector<std::vector<Sample>> samples(prompts.size());
   const std::int64_t units = num_units(prompts, options), size = data.size(), rounds = (units + size - 1) / size;
   Progress progress("generation", "units", rounds);
   for (std::int64_t round = 0; round < rounds; ++round) {
     guarded(data, [&] {
       const std::int64_t unit = round * size + data.rank();
-      if (unit < units) generate_units(fixed, prompts, prompt_ids, options, unit, samples);
+      if (unit < units) generate_units(engine, prompts, prompt_ids, options, unit, samples);
     });
     progress.update(round + 1);
     if (stop_requested(data))

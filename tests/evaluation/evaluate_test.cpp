@@ -1,36 +1,26 @@
 // The whole stage on response files and on a model folder, with a love model that was never trained.
 #include "rluf/pipeline/evaluation/evaluate.hpp"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <filesystem>
 
 #include "rluf/core/error.hpp"
-#include "rluf/io/jsonl.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
-#include "rluf/pipeline/simulation/simulate.hpp"
+#include "stage_test.hpp"
 
 namespace rluf {
 namespace {
 
 namespace fs = std::filesystem;
 
-class EvaluateTest : public testing::Test {
+class EvaluateTest : public StageTest {
  protected:
   void SetUp() override {
-    folder_ = world_.broadcast((fs::temp_directory_path() / ("rluf_evaluate_" + std::to_string(getpid()))).string(), 0);
-    SimulationOptions simulation;
-    simulation.rows = simulation.users = simulation.helpfulness_pairs = simulation.safety_pairs = 10;
-    simulation.prompts = simulation.sft_rows = 10;
+    SimulationOptions simulation = tiny_world();
     simulation.candidate_prompts = 30;
-    simulation.hidden_size = simulation.intermediate_size = 16;
-    simulation.num_layers = 1;
-    simulation.num_heads = simulation.num_kv_heads = 2;
-    with_context([&](const StageContext& context) { run_simulate(simulation, context); });
+    simulate(simulation);
     data_.candidates = folder_ + "/world/candidates";
     data_.online = folder_ + "/world/online.json";
     data_.max_tokens = 256;
@@ -45,24 +35,9 @@ class EvaluateTest : public testing::Test {
     }
     world_.barrier();
   }
-  void TearDown() override {
-    world_.barrier();
-    if (world_.rank() == 0) fs::remove_all(folder_);
-  }
-  void with_context(const std::function<void(const StageContext&)>& action) {
-    const ProcessGrid grid{world_, world_, Communicator::self(), Communicator::self()};
-    const RunDirectory directory(folder_, world_);
-    const RunOptions run;
-    action({run, model_, directory, grid, at::Device(at::kCPU)});
-  }
   Json evaluate() {
-    Json table;
-    with_context([&](const StageContext& context) {
-      run_evaluate(options_, data_, context);
-      world_.barrier();
-      table = context.directory.read_table("evaluation");
-    });
-    return table;
+    with_context([&](const StageContext& context) { run_evaluate(options_, data_, context); });
+    return table("evaluation");
   }
   std::string error_of(ExitCode code) {
     try {
@@ -75,9 +50,6 @@ class EvaluateTest : public testing::Test {
     return "";
   }
 
-  Communicator world_ = Communicator::world();
-  std::string folder_;
-  ModelOptions model_;
   DataOptions data_;
   EvaluationOptions options_;
 };

@@ -23,15 +23,6 @@ TEST(Statistics, SentenceSaysWhatFewCandidatesCanShow) {
   EXPECT_NE(agreement_sentence(fisher_interval(-0.95, 10), 10).find("disagree"), std::string::npos);
 }
 
-TEST(Statistics, PhrasesStandAtWordBorders) {
-  const std::vector<std::string> phrases{"bye", "take care"};
-  EXPECT_TRUE(holds_phrase("Well, BYE!", phrases));
-  EXPECT_TRUE(holds_phrase("Take care", phrases));
-  EXPECT_FALSE(holds_phrase("The bytes and byelaws", phrases));
-  EXPECT_TRUE(holds_phrase("byelaws, bye", phrases));
-  EXPECT_FALSE(holds_phrase("", phrases));
-}
-
 TEST(Comparison, HandValues) {
   const auto standings = compare_candidates({{0.1, 0.2, 0.3}, {0.2, 0.3, 0.4}, {0.2, 0.3, 0.4}}, 100, 1);
   EXPECT_NEAR(standings[0].mean.value, 0.2, 1e-15);

@@ -2,33 +2,21 @@
 #include "rluf/pipeline/sft/sft.hpp"
 
 #include <ATen/ATen.h>
-#include <gtest/gtest.h>
-#include <unistd.h>
-
-#include <filesystem>
 
 #include "rluf/core/error.hpp"
-#include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/dataset/build_dataset.hpp"
-#include "rluf/pipeline/simulation/simulate.hpp"
+#include "stage_test.hpp"
 
 namespace rluf {
 namespace {
 
-namespace fs = std::filesystem;
-
-class SftTest : public testing::Test {
+class SftTest : public StageTest {
  protected:
   void SetUp() override {
-    folder_ = world_.broadcast((fs::temp_directory_path() / ("rluf_sft_" + std::to_string(getpid()))).string(), 0);
-    SimulationOptions simulation;
-    simulation.rows = simulation.users = simulation.helpfulness_pairs = simulation.safety_pairs = 10;
-    simulation.prompts = simulation.candidate_prompts = 10;
+    SimulationOptions simulation = tiny_world();
     simulation.sft_rows = 400;
     simulation.hidden_size = simulation.intermediate_size = 32;
-    simulation.num_layers = 1;
-    simulation.num_heads = simulation.num_kv_heads = 2;
-    with_context([&](const StageContext& context) { run_simulate(simulation, context); });
+    simulate(simulation);
     model_.base = folder_ + "/world/base";
     data_.sft = folder_ + "/world/sft.jsonl.gz";
     data_.holdout_share = 0.2;
@@ -37,30 +25,14 @@ class SftTest : public testing::Test {
     options_.train.global_batch = 32;
     options_.train.epochs = 3;
   }
-  void TearDown() override {
-    world_.barrier();
-    if (world_.rank() == 0) fs::remove_all(folder_);
-  }
-  void with_context(const std::function<void(const StageContext&)>& action) {
-    const ProcessGrid grid{world_, world_, Communicator::self(), Communicator::self()};
-    const RunDirectory directory(folder_, world_);
-    const RunOptions run;
-    action({run, model_, directory, grid, at::Device(at::kCPU)});
-  }
   Json sft() {
-    Json table;
     with_context([&](const StageContext& context) {
       run_dataset(data_, context);
       run_sft(options_, data_, context);
-      world_.barrier();
-      table = context.directory.read_table("sft");
     });
-    return table;
+    return table("sft");
   }
 
-  Communicator world_ = Communicator::world();
-  std::string folder_;
-  ModelOptions model_;
   DataOptions data_;
   SftOptions options_;
 };

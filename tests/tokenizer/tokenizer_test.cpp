@@ -54,6 +54,12 @@ std::string written(const std::string& name, const std::string& content) {
   return folder;
 }
 
+TEST(Utf8, BrokenBytesAreReplaced) {
+  EXPECT_EQ(valid_utf8("a\xC3\xA4\xF0\x9F\x98\x80"), "a\xC3\xA4\xF0\x9F\x98\x80");
+  EXPECT_EQ(valid_utf8("a\xC3"), "a\xEF\xBF\xBD");
+  EXPECT_EQ(valid_utf8("\xC0\xAF\xED\xA0\x80").size(), 15U) << "overlong and surrogate: five replaced bytes";
+}
+
 TEST(Tokenizer, MergesByRankAndDecodes) {
   const Tokenizer tokenizer = Tokenizer::from_folder(written("small", small_tokenizer().dump()));
   EXPECT_EQ(tokenizer.encode("hello"), (TokenIds{257, 258}));

@@ -1,36 +1,27 @@
 // The whole stage on models that were never trained, in a tiny simulated world.
 #include "rluf/pipeline/validation/validate.hpp"
 
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cmath>
 #include <filesystem>
 
 #include "rluf/core/error.hpp"
-#include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/dataset/build_dataset.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
-#include "rluf/pipeline/simulation/simulate.hpp"
+#include "stage_test.hpp"
 
 namespace rluf {
 namespace {
 
 namespace fs = std::filesystem;
 
-class ValidateTest : public testing::Test {
+class ValidateTest : public StageTest {
  protected:
   void SetUp() override {
-    folder_ = world_.broadcast((fs::temp_directory_path() / ("rluf_validate_" + std::to_string(getpid()))).string(), 0);
     run_.simulate = true;
-    SimulationOptions simulation;
-    simulation.rows = simulation.users = 60;
-    simulation.helpfulness_pairs = simulation.safety_pairs = simulation.sft_rows = simulation.candidate_prompts = 4;
-    simulation.prompts = 60;
+    SimulationOptions simulation = tiny_world();
+    simulation.rows = simulation.users = simulation.prompts = 60;
     simulation.love_rate = 0.2;
-    simulation.hidden_size = simulation.intermediate_size = 16;
-    simulation.num_layers = 1;
-    simulation.num_heads = simulation.num_kv_heads = 2;
+    simulate(simulation);
     data_.prompts = folder_ + "/world/prompts.jsonl.gz";
     data_.max_tokens = 96;
     data_.holdout_share = 0.3;
@@ -41,17 +32,9 @@ class ValidateTest : public testing::Test {
     options_.bootstrap_replicates = 40;
     options_.prompts_per_batch = 8;
     options_.ab_responses_per_user = 3;
-    with_context(folder_, world_, [&](const StageContext& context) {
-      run_simulate(simulation, context);
-      world_.barrier();
-      run_dataset(data_, context);
-    });
+    with_context([&](const StageContext& context) { run_dataset(data_, context); });
     if (world_.rank() == 0) make_models();
     world_.barrier();
-  }
-  void TearDown() override {
-    world_.barrier();
-    if (world_.rank() == 0) fs::remove_all(folder_);
   }
   void make_models() const {
     const std::string tokenizer = model_.base + "/tokenizer.json";
@@ -69,12 +52,6 @@ class ValidateTest : public testing::Test {
       reward.save(folder_ + "/models/" + name, "float32");
     }
   }
-  void with_context(const std::string& folder, const Communicator& comm,
-                    const std::function<void(const StageContext&)>& action) const {
-    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
-    const RunDirectory directory(folder, comm);
-    action({run_, model_, directory, grid, at::Device(at::kCPU)});
-  }
   Json validate(const std::string& folder, const Communicator& comm) const {
     Json table;
     with_context(folder, comm, [&](const StageContext& context) {
@@ -85,10 +62,6 @@ class ValidateTest : public testing::Test {
     return table;
   }
 
-  Communicator world_ = Communicator::world();
-  std::string folder_;
-  RunOptions run_;
-  ModelOptions model_;
   DataOptions data_;
   PolicyOptions policy_;
   ValidationOptions options_;

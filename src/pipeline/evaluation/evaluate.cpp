@@ -17,6 +17,7 @@
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
+#include "rluf/pipeline/evaluation/text_measures.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 
 namespace rluf {
@@ -31,22 +32,6 @@ struct ScoredCandidate {
   double closings = 0;
   std::int64_t truncated = 0;
 };
-
-std::vector<std::string> split_phrases(const std::string& list) {
-  std::vector<std::string> phrases;
-  for (std::size_t first = 0; first < list.size();) {
-    const std::size_t comma = std::min(list.find(',', first), list.size());
-    std::string phrase = list.substr(first, comma - first);
-    phrase.erase(0, phrase.find_first_not_of(' '));
-    phrase.erase(phrase.find_last_not_of(' ') + 1);
-    std::transform(phrase.begin(), phrase.end(), phrase.begin(), [](unsigned char c) {
-      return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : static_cast<char>(c);
-    });
-    if (!phrase.empty()) phrases.push_back(phrase);
-    first = comma + 1;
-  }
-  return phrases;
-}
 
 /// Asks a model folder for one response to each prompt. @collective
 std::vector<std::string> generate_responses(const Candidate& candidate,
@@ -94,13 +79,13 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
   ScoredCandidate scored;
   std::vector<TokenIds> documents;
   guarded(context.grid.data, [&] {
-    const auto phrases = split_phrases(options.closing_phrases);
+    const auto phrases = phrase_list(options.closing_phrases);
     const std::int64_t max_tokens = std::min(data.max_tokens, love.model.config().max_position_embeddings);
     for (std::size_t i = 0; i < prompts.size(); ++i) {
       RenderedDocument rendered =
           render_document(prompts[i], candidate.responses[i], *love.text, data.max_turns, max_tokens);
       if (rendered.truncated_tokens > 0) ++scored.truncated;
-      if (holds_phrase(candidate.responses[i], phrases)) scored.closings += 1;
+      if (contains_any(normalized_text(candidate.responses[i]), phrases)) scored.closings += 1;
       scored.response_tokens.push_back(static_cast<double>(static_cast<std::int64_t>(rendered.document.tokens.size()) -
                                                            rendered.document.response_start));
       documents.push_back(std::move(rendered.document.tokens));
@@ -135,15 +120,10 @@ Json compare_online(const std::vector<Candidate>& candidates, const std::vector<
   if (!without.empty()) log_warning(concat("evaluate: no online value for ", without.dump(), " (left out of r)"));
   if (!unknown.empty())
     log_warning(concat("evaluate: online values of unknown candidates ", unknown.dump(), " ignored"));
-  const auto n = static_cast<std::int64_t>(offline.size());
-  const Interval r = fisher_interval(pearson(offline, online), n);
-  return {{"n", n},
-          {"pearson", r.to_json()},
-          {"interval", "Fisher's z, 95 %"},
-          {"spearman", number_or_null(spearman(offline, online))},
-          {"sentence", agreement_sentence(r, n)},
-          {"candidates_without_online", without},
-          {"online_without_candidate", unknown}};
+  Json table = offline_online_agreement(offline, online);
+  table["candidates_without_online"] = without;
+  table["online_without_candidate"] = unknown;
+  return table;
 }
 
 void print_ranking(const Json& table) {

@@ -25,8 +25,6 @@ std::vector<std::size_t> order_of(const std::vector<double>& means) {
   return order;
 }
 
-bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0; }
-
 }  // namespace
 
 double normal_quantile(double p) {
@@ -115,18 +113,15 @@ std::string agreement_sentence(const Interval& pearson, std::int64_t n) {
   return concat("insufficient n to tell whether offline and online agree (the interval holds 0): ", numbers);
 }
 
-bool holds_phrase(const std::string& text, const std::vector<std::string>& phrases) {
-  std::string lower(text);
-  for (char& c : lower)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c + 32);
-  for (const std::string& phrase : phrases) {
-    if (phrase.empty()) continue;
-    for (std::size_t at = lower.find(phrase); at != std::string::npos; at = lower.find(phrase, at + 1)) {
-      const std::size_t end = at + phrase.size();
-      if ((at == 0 || !is_word(lower[at - 1])) && (end == lower.size() || !is_word(lower[end]))) return true;
-    }
-  }
-  return false;
+nlohmann::json offline_online_agreement(std::span<const double> offline, std::span<const double> online) {
+  const auto n = static_cast<std::int64_t>(offline.size());
+  const Interval r = fisher_interval(pearson(offline, online), n);
+  const double rho = spearman(offline, online);
+  return {{"n", n},
+          {"pearson", r.to_json()},
+          {"interval", "Fisher's z, 95 %"},
+          {"spearman", std::isfinite(rho) ? nlohmann::json(rho) : nlohmann::json(nullptr)},
+          {"sentence", agreement_sentence(r, n)}};
 }
 
 }  // namespace rluf

@@ -12,8 +12,8 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/parallel/stop_signal.hpp"
+#include "rluf/pipeline/evaluation/text_measures.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
-#include "rluf/pipeline/policy/text_measures.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 

@@ -8,7 +8,7 @@
 #include "rluf/core/log.hpp"
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
-#include "rluf/pipeline/policy/text_measures.hpp"
+#include "rluf/pipeline/evaluation/text_measures.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 #include "rluf/pipeline/validation/ab_test.hpp"
 #include "rluf/pipeline/validation/held_out.hpp"
@@ -35,17 +35,11 @@ Yardstick load_yardstick(const Arm& reference, const PolicyOptions& policy, cons
   return yardstick;
 }
 
-/// Offline mean P[Love] against a rate of the A/B test, over the arms.
-Json agreement(const std::vector<double>& offline, const Json& ab_arms, const char* rate) {
-  std::vector<double> online;
-  for (const Json& arm : ab_arms) online.push_back(arm.at(rate).at("value").get<double>());
-  const auto n = static_cast<std::int64_t>(offline.size());
-  const Interval r = fisher_interval(pearson(offline, online), n);
-  const double rho = spearman(offline, online);
-  return {{"n", n},
-          {"pearson", r.to_json()},
-          {"spearman", std::isfinite(rho) ? Json(rho) : Json(nullptr)},
-          {"sentence", agreement_sentence(r, n)}};
+/// One rate of the A/B test, arm by arm.
+std::vector<double> rates_of(const Json& ab_arms, const char* rate) {
+  std::vector<double> rates;
+  for (const Json& arm : ab_arms) rates.push_back(arm.at(rate).at("value").get<double>());
+  return rates;
 }
 
 std::string figure(const Json& row, const char* key, double scale, int digits) {
@@ -145,8 +139,9 @@ void run_validate(const ValidationOptions& given, const PolicyOptions& policy, c
       for (const ArmMeasures& arm : held_out.arms())
         offline.push_back(moments(arm.by_prompt.at("love_probability")).mean);
       const Json& rows = table["ab"]["arms"];
-      table["offline_online"] = {{"love_rate", agreement(offline, rows, "love_rate")},
-                                 {"expected_love_rate", agreement(offline, rows, "expected_love_rate")}};
+      table["offline_online"] = {
+          {"love_rate", offline_online_agreement(offline, rates_of(rows, "love_rate"))},
+          {"expected_love_rate", offline_online_agreement(offline, rates_of(rows, "expected_love_rate"))}};
     }
     print_tables(table);
     context.directory.write_table("validation", table);

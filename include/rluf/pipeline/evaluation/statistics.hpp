@@ -36,8 +36,8 @@ std::vector<Standing> compare_candidates(const std::vector<std::vector<double>>&
 /// What may be concluded from a correlation over so few candidates, as one sentence.
 std::string agreement_sentence(const Interval& pearson, std::int64_t n);
 
-/// Whether the text holds one of the phrases at word borders; upper and lower case ASCII are the same.
-/// `phrases`: lower case.
-bool holds_phrase(const std::string& text, const std::vector<std::string>& phrases);
+/// n, Pearson with Fisher's interval, Spearman and the sentence, as they stand in the tables. Offline means and online
+/// rates of the same candidates. @shape offline, online [n]
+nlohmann::json offline_online_agreement(std::span<const double> offline, std::span<const double> online);
 
 }  // namespace rluf
