@@ -7,41 +7,66 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
+#include "rluf/io/run_directory.hpp"
 
 namespace rluf {
 namespace {
 
 namespace fs = std::filesystem;
-/// Version of the layout, raised with every change of it. 1: first.
-constexpr int kFormatVersion = 1;
+
+/// Version of the layout, raised with every change of it.
+/// 1: tensors/NAME, attributes/manifest with block checksums; values.identity
+/// 2: identity and state beside each other in the manifest; tensors may be written as rows of different ranks
+constexpr int kFormatVersion = 2;
 /// Checksums cover blocks of this many elements, fixed by the tensor alone and not by who wrote it.
 constexpr std::int64_t kBlockElements = std::int64_t{1} << 20;
 
-std::uint32_t checksum(const void* data, std::size_t num_bytes, std::uint32_t before = 0) {
-  return static_cast<std::uint32_t>(crc32_z(before, static_cast<const Bytef*>(data), num_bytes));
+std::uint32_t checksum(const void* data, std::size_t num_bytes) {
+  return static_cast<std::uint32_t>(crc32_z(0, static_cast<const Bytef*>(data), num_bytes));
 }
 
-/// Blocks of a tensor that a rank writes and checks: contiguous, balanced.
-Range block_range(std::int64_t numel, const Communicator& comm) {
-  return shard_range((numel + kBlockElements - 1) / kBlockElements, comm.size(), comm.rank());
-}
-
-/// Checksums of all blocks of a flat CPU tensor; each rank computes its own and all get all. @collective
-std::vector<std::int64_t> block_checksums(const at::Tensor& flat, const Communicator& comm) {
-  std::vector<std::int64_t> mine;
-  const Range blocks = block_range(flat.numel(), comm);
-  for (std::int64_t block = blocks.first; block < blocks.last; ++block) {
-    const std::int64_t first = block * kBlockElements, last = std::min(flat.numel(), first + kBlockElements);
-    mine.push_back(
-        checksum(static_cast<const char*>(flat.data_ptr()) + first * static_cast<std::int64_t>(flat.element_size()),
-                 static_cast<std::size_t>(last - first) * flat.element_size()));
+/// Elements [first, last) of the flat global tensor lie in `data`: their checksums, cut where a block ends, as triples
+/// (block, bytes, crc32).
+std::vector<std::int64_t> piece_checksums(const at::Tensor& data, Range elements) {
+  std::vector<std::int64_t> pieces;
+  const auto width = static_cast<std::int64_t>(data.element_size());
+  for (std::int64_t first = elements.first; first < elements.last;) {
+    const std::int64_t block = first / kBlockElements, last = std::min(elements.last, (block + 1) * kBlockElements);
+    const auto num_bytes = static_cast<std::size_t>((last - first) * width);
+    const char* from = static_cast<const char*>(data.const_data_ptr()) + (first - elements.first) * width;
+    pieces.insert(pieces.end(), {block, static_cast<std::int64_t>(num_bytes), checksum(from, num_bytes)});
+    first = last;
   }
-  return comm.all_gather(mine);
+  return pieces;
+}
+
+/// Checksums of whole blocks from everyone's pieces, which stand in the order of the elements.
+std::vector<std::int64_t> block_checksums(const std::vector<std::int64_t>& pieces) {
+  std::vector<std::int64_t> blocks;
+  for (std::size_t i = 0; i < pieces.size(); i += 3) {
+    if (pieces[i] == static_cast<std::int64_t>(blocks.size())) {
+      blocks.push_back(pieces[i + 2]);
+    } else {
+      blocks.back() = static_cast<std::int64_t>(
+          crc32_combine(static_cast<uLong>(blocks.back()), static_cast<uLong>(pieces[i + 2]), pieces[i + 1]));
+    }
+  }
+  return blocks;
+}
+
+std::int64_t elements_of_row(const std::vector<std::int64_t>& shape) {
+  std::int64_t count = 1;
+  for (std::size_t d = 1; d < shape.size(); ++d) count *= shape[d];
+  return count;
+}
+
+/// A tensor of no dimensions is stored as one row.
+std::vector<std::int64_t> stored_shape(const std::vector<std::int64_t>& shape) {
+  return shape.empty() ? std::vector<std::int64_t>{1} : shape;
 }
 
 std::string file_name(const std::string& folder, std::int64_t step) {
@@ -50,72 +75,89 @@ std::string file_name(const std::string& folder, std::int64_t step) {
   return folder + "/" + name;
 }
 
-/// Complete checkpoints of a folder, newest first.
-std::vector<std::string> list_checkpoints(const std::string& folder) {
-  std::vector<std::string> paths;
-  if (!fs::exists(folder)) return paths;
-  for (const auto& entry : fs::directory_iterator(folder)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("step_") && name.ends_with(".h5")) paths.push_back(entry.path().string());
-  }
-  std::sort(paths.rbegin(), paths.rend());
-  return paths;
-}
-
 std::string host_name() {
   char name[256] = "";
   gethostname(name, sizeof name - 1);
   return name;
 }
 
-}  // namespace
-
-void write_checkpoint(const std::string& folder, const CheckpointState& state, const Communicator& comm,
-                      int keep_last) {
-  const std::string path = file_name(folder, state.step);
-  std::int64_t num_bytes = 0;
-  for (const auto& [name, tensor] : state.tensors) num_bytes += static_cast<std::int64_t>(tensor.nbytes());
-  guarded(comm, [&] {
-    if (comm.rank() != 0) return;
-    fs::create_directories(folder);
-    const auto space = fs::space(folder);
-    if (static_cast<std::int64_t>(space.available) < num_bytes + (1 << 20))
-      fail_input(concat("the disk of ", folder, " has ", space.available >> 20, " MiB left, a checkpoint needs ",
-                        num_bytes >> 20),
-                 "the run could not be continued", "free space; earlier checkpoints are untouched");
-  });
-  Hdf5File file = Hdf5File::create(path, comm);
-  Json manifest{{"format_version", kFormatVersion},
-                {"stage", state.stage},
-                {"step", state.step},
-                {"values", state.values},
-                {"written_by", {{"host", host_name()}, {"ranks", comm.size()}}},
-                {"block_elements", kBlockElements},
-                {"tensors", Json::array()}};
-  for (const auto& [name, tensor] : state.tensors) {
-    // Flat in memory and row blocks in the file would differ in shape: the file keeps the global shape, so each rank
-    // writes whole rows of it and checks whole blocks of the flat elements.
-    const at::Tensor host = tensor.detach().to(at::kCPU).contiguous();
-    const std::vector<std::int64_t> shape = host.dim() == 0 ? std::vector<std::int64_t>{1} : host.sizes().vec();
-    const at::Tensor shaped = host.view(shape);
-    file.create_dataset("tensors/" + name, host.scalar_type(), shape);
-    const Range rows = shard_range(shape[0], comm.size(), comm.rank());
-    file.write_rows("tensors/" + name, rows.first, shaped.narrow(0, rows.first, rows.count()));
-    manifest["tensors"].push_back({{"name", name},
-                                   {"shape", host.sizes().vec()},
-                                   {"type", c10::toString(host.scalar_type())},
-                                   {"crc32", block_checksums(host.view(-1), comm)}});
+/// What a checkpoint will hold, as this rank's rows.
+class Collector : public StateArchive {
+ public:
+  struct Part {
+    std::string name;
+    std::vector<std::int64_t> shape;  ///< global, as the component has it
+    at::Tensor rows;
+  };
+  explicit Collector(const Communicator& comm) : comm_(comm) {}
+  void number(const std::string& name, std::int64_t& value) override { state[name] = value; }
+  void json(const std::string& name, Json& value) override { state[name] = value; }
+  void tensor(const std::string& name, at::Tensor& tensor) override {
+    const std::vector<std::int64_t> shape = stored_shape(tensor.sizes().vec());
+    const Range mine = shard_range(shape[0], comm_.size(), comm_.rank());
+    add(name, tensor.sizes().vec(), tensor.detach().view(shape).narrow(0, mine.first, mine.count()));
   }
-  const std::string text = comm.broadcast(manifest.dump(), 0);
-  file.write_attribute("manifest", text);
-  file.write_attribute("manifest_crc32", std::to_string(checksum(text.data(), text.size())));
-  file.commit();
-  guarded(comm, [&] {
-    if (comm.rank() != 0) return;
-    const auto paths = list_checkpoints(folder);
-    for (std::size_t i = static_cast<std::size_t>(std::max(1, keep_last)); i < paths.size(); ++i) fs::remove(paths[i]);
-  });
-}
+  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
+    RLUF_ASSERT(mine.size(0) == shard_range(shape.at(0), comm_.size(), comm_.rank()).count());
+    add(name, shape, mine.detach());
+  }
+  Json state = Json::object();
+  std::vector<Part> parts;
+
+ private:
+  void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows) {
+    parts.push_back({name, std::move(shape), rows.to(at::kCPU).contiguous()});
+  }
+  const Communicator& comm_;
+};
+
+/// Reads what a Collector wrote.
+class Restorer : public StateArchive {
+ public:
+  Restorer(const Hdf5File& file, const Json& manifest, const Communicator& comm)
+      : file_(file), manifest_(manifest), comm_(comm) {}
+  void number(const std::string& name, std::int64_t& value) override { value = state(name).get<std::int64_t>(); }
+  void json(const std::string& name, Json& value) override { value = state(name); }
+  void tensor(const std::string& name, at::Tensor& tensor) override {
+    const std::vector<std::int64_t> shape = shape_of(name);
+    if (tensor.defined() && tensor.sizes().vec() != shape) fail_shape(name, tensor.sizes().vec());
+    const at::Tensor read = file_.read("tensors/" + name).view(shape);
+    if (tensor.defined()) {
+      tensor.copy_(read);
+    } else {
+      tensor = read;
+    }
+  }
+  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
+    if (shape_of(name) != shape) fail_shape(name, shape);
+    const Range range = shard_range(shape.at(0), comm_.size(), comm_.rank());
+    mine.copy_(file_.read_rows("tensors/" + name, range.first, range.last));
+  }
+
+ private:
+  const Json& state(const std::string& name) const {
+    const Json& all = manifest_.at("state");
+    if (!all.contains(name)) fail_missing(name);
+    return all.at(name);
+  }
+  std::vector<std::int64_t> shape_of(const std::string& name) const {
+    for (const Json& entry : manifest_.at("tensors"))
+      if (entry.at("name") == name) return entry.at("shape").get<std::vector<std::int64_t>>();
+    fail_missing(name);
+  }
+  [[noreturn]] void fail_missing(const std::string& name) const {
+    fail_data(concat(file_.path(), " lacks ", name), "it was made with another model or other trainable layers",
+              "restore the old options or use another run.directory");
+  }
+  [[noreturn]] void fail_shape(const std::string& name, const std::vector<std::int64_t>& wanted) const {
+    fail_data(
+        concat(file_.path(), ": ", name, " has the shape ", Json(shape_of(name)).dump(), ", not ", Json(wanted).dump()),
+        "it was made with another model", "restore the old options or use another run.directory");
+  }
+  const Hdf5File& file_;
+  const Json& manifest_;
+  const Communicator& comm_;
+};
 
 Json read_manifest(const Hdf5File& file) {
   if (!file.has("attributes/manifest") || !file.has("attributes/manifest_crc32"))
@@ -132,34 +174,91 @@ Json read_manifest(const Hdf5File& file) {
   return manifest;
 }
 
-CheckpointState read_checkpoint(const std::string& path, const Communicator& comm) {
-  const Hdf5File file = Hdf5File::open(path, comm);
-  CheckpointState state;
-  std::vector<std::pair<std::string, std::vector<std::int64_t>>> expected;
-  guarded(comm, [&] {
-    const Json manifest = read_manifest(file);
-    state.stage = manifest.at("stage").get<std::string>();
-    state.step = manifest.at("step").get<std::int64_t>();
-    state.values = manifest.at("values");
-    for (const Json& entry : manifest.at("tensors")) {
-      const auto name = entry.at("name").get<std::string>();
-      const at::Tensor tensor = file.read("tensors/" + name);
-      state.tensors.emplace_back(name, tensor.view(entry.at("shape").get<std::vector<std::int64_t>>()));
-      expected.emplace_back(name, entry.at("crc32").get<std::vector<std::int64_t>>());
-    }
-  });
-  std::vector<std::vector<std::int64_t>> found;
-  for (const auto& [name, tensor] : state.tensors) found.push_back(block_checksums(tensor.view(-1), comm));
-  guarded(comm, [&] {
-    for (std::size_t i = 0; i < found.size(); ++i)
-      if (found[i] != expected[i].second)
-        fail_data(concat(path, ": the checksum of ", expected[i].first, " is wrong"), "the file is damaged",
-                  "use an older checkpoint");
-  });
-  return state;
+void check_space(const std::string& folder, std::int64_t num_bytes) {
+  fs::create_directories(folder);
+  const auto space = fs::space(folder);
+  if (static_cast<std::int64_t>(space.available) < num_bytes + (1 << 20))
+    fail_input(concat("the disk of ", folder, " has ", space.available >> 20, " MiB left, a checkpoint needs ",
+                      num_bytes >> 20),
+               "the run could not be continued", "free space; earlier checkpoints are untouched");
 }
 
-std::optional<CheckpointState> read_newest_checkpoint(const std::string& folder, const Communicator& comm) {
+/// Checks this rank's share of the blocks of one tensor.
+void verify_tensor(const Hdf5File& file, const Json& entry, const Communicator& comm) {
+  const auto name = entry.at("name").get<std::string>();
+  const std::vector<std::int64_t> shape = stored_shape(entry.at("shape").get<std::vector<std::int64_t>>());
+  if (file.shape("tensors/" + name) != shape)
+    fail_data(concat(file.path(), ": ", name, " has not the shape that the manifest says"), "the file is damaged",
+              "use an older checkpoint");
+  const std::int64_t row = elements_of_row(shape), numel = shape[0] * row;
+  const auto expected = entry.at("crc32").get<std::vector<std::int64_t>>();
+  const Range blocks = shard_range((numel + kBlockElements - 1) / kBlockElements, comm.size(), comm.rank());
+  const Range elements{blocks.first * kBlockElements, std::min(numel, blocks.last * kBlockElements)};
+  if (elements.count() <= 0) return;
+  const std::int64_t first_row = elements.first / row, last_row = (elements.last + row - 1) / row;
+  const at::Tensor flat = file.read_rows("tensors/" + name, first_row, last_row).view(-1);
+  const auto pieces =
+      piece_checksums(flat.narrow(0, elements.first - first_row * row, elements.count()).contiguous(), elements);
+  for (std::size_t i = 0; i < pieces.size(); i += 3)
+    if (expected.at(static_cast<std::size_t>(pieces[i])) != pieces[i + 2])
+      fail_data(concat(file.path(), ": the checksum of ", name, " is wrong"), "the file is damaged",
+                "use an older checkpoint");
+}
+
+}  // namespace
+
+void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,
+                      const Communicator& comm, const Retention& retention) {
+  Collector collected(comm);
+  describe(collected);
+  std::int64_t num_bytes = 0;
+  for (const auto& part : collected.parts) num_bytes += static_cast<std::int64_t>(part.rows.nbytes());
+  num_bytes = comm.all_reduce(num_bytes);
+  guarded(comm, [&] {
+    if (comm.rank() == 0) check_space(folder, num_bytes);
+  });
+  Hdf5File file = Hdf5File::create(file_name(folder, header.step), comm);
+  Json manifest{{"format_version", kFormatVersion},
+                {"stage", header.stage},
+                {"step", header.step},
+                {"identity", header.identity},
+                {"state", collected.state},
+                {"written_by", {{"host", host_name()}, {"ranks", comm.size()}}},
+                {"block_elements", kBlockElements},
+                {"tensors", Json::array()}};
+  for (const auto& part : collected.parts) {
+    const std::vector<std::int64_t> shape = stored_shape(part.shape);
+    const Range rows = shard_range(shape[0], comm.size(), comm.rank());
+    file.create_dataset("tensors/" + part.name, part.rows.scalar_type(), shape);
+    file.write_rows("tensors/" + part.name, rows.first, part.rows);
+    const std::int64_t row = elements_of_row(shape);
+    manifest["tensors"].push_back(
+        {{"name", part.name},
+         {"shape", part.shape},
+         {"type", c10::toString(part.rows.scalar_type())},
+         {"crc32", block_checksums(comm.all_gather(piece_checksums(part.rows, {rows.first * row, rows.last * row})))}});
+  }
+  const std::string text = comm.broadcast(manifest.dump(), 0);
+  file.write_attribute("manifest", text);
+  file.write_attribute("manifest_crc32", std::to_string(checksum(text.data(), text.size())));
+  file.commit();
+  const Checkpoint written(file_name(folder, header.step), comm);  // verified before an older one may go
+  guarded(comm, [&] {
+    if (comm.rank() == 0) prune_checkpoints(folder, retention);
+  });
+}
+
+Checkpoint::Checkpoint(const std::string& path, const Communicator& comm)
+    : comm_(comm), file_(Hdf5File::open(path, comm)) {
+  guarded(comm, [&] {
+    manifest_ = read_manifest(file_);
+    header_ = {manifest_.at("stage").get<std::string>(), manifest_.at("step").get<std::int64_t>(),
+               manifest_.at("identity")};
+    for (const Json& entry : manifest_.at("tensors")) verify_tensor(file_, entry, comm);
+  });
+}
+
+std::optional<Checkpoint> Checkpoint::newest(const std::string& folder, const Communicator& comm) {
   std::string list;
   guarded(comm, [&] {
     if (comm.rank() != 0 || !fs::exists(folder)) return;
@@ -173,12 +272,61 @@ std::optional<CheckpointState> read_newest_checkpoint(const std::string& folder,
     const std::string path = list.substr(first, last - first);
     first = last + 1;
     try {
-      return read_checkpoint(path, comm);
+      return Checkpoint(path, comm);
     } catch (const Error& error) {  // the same on all ranks, see guarded()
       if (comm.rank() == 0) log_warning(concat("skipping a checkpoint: ", error.what()));
     }
   }
   return std::nullopt;
+}
+
+void Checkpoint::restore(const DescribeState& describe) const {
+  Restorer restorer(file_, manifest_, comm_);
+  describe(restorer);
+}
+
+std::vector<std::string> Checkpoint::tensor_names() const {
+  std::vector<std::string> names;
+  for (const Json& entry : manifest_.at("tensors")) names.push_back(entry.at("name").get<std::string>());
+  return names;
+}
+
+at::Tensor Checkpoint::read(const std::string& name) const {
+  at::Tensor tensor;
+  Restorer(file_, manifest_, comm_).tensor(name, tensor);
+  return tensor;
+}
+
+void check_identity(const CheckpointHeader& header, const Json& identity) {
+  const std::string changes = text_of_differences(header.identity, identity);
+  if (!changes.empty())
+    fail_data(concat("the checkpoint of stage ", header.stage, " at step ", header.step,
+                     " was made with other options or data: ", changes),
+              "continuing would mix two runs",
+              "restore the old options, use another run.directory, or remove the stage's checkpoints");
+}
+
+std::vector<std::string> list_checkpoints(const std::string& folder) {
+  std::vector<std::string> paths;
+  if (!fs::exists(folder)) return paths;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("step_") && name.ends_with(".h5")) paths.push_back(entry.path().string());
+  }
+  std::sort(paths.rbegin(), paths.rend());
+  return paths;
+}
+
+std::vector<std::string> prune_checkpoints(const std::string& folder, const Retention& retention) {
+  std::vector<std::string> removed;
+  const auto paths = list_checkpoints(folder);
+  for (auto i = static_cast<std::size_t>(std::max<std::int64_t>(1, retention.keep_last)); i < paths.size(); ++i) {
+    const std::int64_t step = std::atoll(fs::path(paths[i]).stem().string().substr(5).c_str());
+    if (retention.keep_every > 0 && step % retention.keep_every == 0) continue;
+    fs::remove(paths[i]);
+    removed.push_back(paths[i]);
+  }
+  return removed;
 }
 
 }  // namespace rluf

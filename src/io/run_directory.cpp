@@ -41,7 +41,8 @@ std::string text_of_differences(const Json& was, const Json& now) {
   return text;
 }
 
-RunDirectory::RunDirectory(const std::string& path, const Communicator& comm) : path_(path), comm_(comm) {
+RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention)
+    : path_(path), comm_(comm), retention_(retention) {
   guarded(comm, [&] {
     if (comm.rank() != 0) return;
     try {

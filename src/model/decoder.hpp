@@ -30,7 +30,8 @@ struct DecoderSize {
 using DecoderFactory = std::function<std::unique_ptr<Decoder>(const DecoderSize&)>;
 /// Decoders of a model that was made by for_inference(); they share what is prepared here. The host's run on this
 /// project's kernels: a sequence's result in float32 does not depend on the others. The device's run on LibTorch.
-DecoderFactory host_decoders(const Llama& model);
+/// `for_many_prompts`: packs bfloat16 weights, which takes as long as the prefill of one prompt.
+DecoderFactory host_decoders(const Llama& model, bool for_many_prompts);
 DecoderFactory device_decoders(const Llama& model);
 
 }  // namespace rluf

@@ -37,13 +37,14 @@ void draw(const at::Tensor& logits_SV, const GenerationOptions& options, std::ve
   }
 }
 
-/// A model that was prepared for generation once.
+/// A model that was prepared for generation once. How depends on the prompts of all ranks together, so that their
+/// division into units and ranks changes no number.
 struct Engine {
   Llama model;
   DecoderFactory decoders;
-  explicit Engine(const Llama& trained)
+  Engine(const Llama& trained, std::size_t num_prompts)
       : model(trained.for_inference()),
-        decoders(model.device().is_cpu() ? host_decoders(model) : device_decoders(model)) {}
+        decoders(model.device().is_cpu() ? host_decoders(model, num_prompts > 1) : device_decoders(model)) {}
 };
 
 /// A unit of prompts: their prefill, then one token a step for every sequence that has not ended.
@@ -126,7 +127,7 @@ std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<
                                           const GenerationOptions& options) {
   RLUF_ASSERT(prompts.size() == prompt_ids.size());
   torch::NoGradGuard no_grad;
-  const Engine engine(model);
+  const Engine engine(model, prompts.size());
   std::vector<std::vector<Sample>> samples(prompts.size());
   for (std::int64_t unit = 0; unit < num_units(prompts, options); ++unit)
     generate_units(engine, prompts, prompt_ids, options, unit, samples);
@@ -138,7 +139,7 @@ std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const s
                                                      const GenerationOptions& options, const Communicator& data) {
   RLUF_ASSERT(prompts.size() == prompt_ids.size());
   torch::NoGradGuard no_grad;
-  const Engine engine(model);
+  const Engine engine(model, prompts.size());
   std::vector<std::vector<Sample>> samples(prompts.size());
   const std::int64_t units = num_units(prompts, options), size = data.size(), rounds = (units + size - 1) / size;
   Progress progress("generation", "units", rounds);

@@ -27,14 +27,14 @@ std::span<const float> floats(const at::Tensor& tensor) {
 struct Projection {
   std::vector<at::Tensor> weights;
   std::vector<WeightMatrix> matrices;
-  mutable bool used = false;  ///< with many rows
-  mutable at::Tensor packed;  ///< all of them for oneDNN, made at the second use: packing takes as long as a use
+  at::Tensor packed;  ///< all of them for oneDNN, if that was asked for and they are bfloat16
 
-  explicit Projection(std::vector<at::Tensor> of) : weights(std::move(of)) {
+  Projection(std::vector<at::Tensor> of, bool pack) : weights(std::move(of)) {
     for (const at::Tensor& weight : weights) {
       RLUF_ASSERT(weight.is_contiguous());
       matrices.push_back({weight.const_data_ptr(), weight.scalar_type() == torch::kBFloat16, weight.size(0)});
     }
+    if (pack && matrices[0].is_bfloat16) packed = pack_linear_weight(torch::cat(weights), 4 * kManyRows);
   }
 
   /// @shape x [num_rows, num_inputs], out [num_rows, all outputs]
@@ -51,8 +51,6 @@ struct Projection {
         to.copy_(product);
       }
     };
-    if (used && !packed.defined()) packed = pack_linear_weight(torch::cat(weights), 4 * kManyRows);
-    used = true;
     if (packed.defined()) return put(results, packed_linear(rows, packed));
     std::int64_t column = 0;
     for (const at::Tensor& weight : weights) {
@@ -76,17 +74,17 @@ struct HostWeights {
   std::vector<Layer> layers;
   Projection head;
 
-  explicit HostWeights(const Llama& of) : model(of), head({head_weight(model)}) {
+  HostWeights(const Llama& of, bool pack) : model(of), head({head_weight(model)}, pack) {
     auto next = model.parameters().begin();  // in the order in which the model holds them
     const auto take = [&] { return (next++)->second; };
     embedding = take();
     for (std::int64_t layer = 0; layer < model.config().num_layers; ++layer)
       layers.push_back({.input_norm = take(),
-                        .qkv = Projection({take(), take(), take()}),
-                        .o = Projection({take()}),
+                        .qkv = Projection({take(), take(), take()}, pack),
+                        .o = Projection({take()}, pack),
                         .post_norm = take(),
-                        .gate_up = Projection({take(), take()}),
-                        .down = Projection({take()})});
+                        .gate_up = Projection({take(), take()}, pack),
+                        .down = Projection({take()}, pack)});
     final_norm = take();
   }
 };
@@ -206,8 +204,8 @@ class HostDecoder : public Decoder {
 
 }  // namespace
 
-DecoderFactory host_decoders(const Llama& model) {
-  return [weights = std::make_shared<const HostWeights>(model)](const DecoderSize& size) {
+DecoderFactory host_decoders(const Llama& model, bool for_many_prompts) {
+  return [weights = std::make_shared<const HostWeights>(model, for_many_prompts)](const DecoderSize& size) {
     return std::make_unique<HostDecoder>(weights, size);
   };
 }

@@ -9,6 +9,7 @@
 #include <numeric>
 #include <set>
 
+#include "gradient_sum.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
@@ -37,34 +38,51 @@ class ExampleOrder {
   std::vector<std::int64_t> order_;
 };
 
-/// Adds up the gradients of all ranks, in one buffer so that one collective does it.
-void sum_gradients(const Llama& model, const Communicator& data) {
-  if (data.size() == 1) return;
-  std::vector<at::Tensor> gradients;
-  for (const auto& [name, tensor] : model.parameters()) {
-    if (!tensor.requires_grad()) continue;
-    if (!tensor.grad().defined()) tensor.mutable_grad() = torch::zeros_like(tensor);
-    gradients.push_back(tensor.grad().reshape(-1));
+/// Adds up rows of `width` numbers, one a micro-batch, in the order of the micro-batches: the same bits on any number
+/// of ranks. `gathered`: rank after rank, each with its micro-batches rank, rank + size, ...
+std::vector<double> sum_in_order(const std::vector<double>& gathered, std::size_t width, std::int64_t num_micro_batches,
+                                 int num_ranks) {
+  RLUF_ASSERT(gathered.size() == width * static_cast<std::size_t>(num_micro_batches));
+  std::vector<std::size_t> next(static_cast<std::size_t>(num_ranks), 0);
+  for (std::size_t r = 1; r < next.size(); ++r)
+    next[r] = next[r - 1] + width * static_cast<std::size_t>(
+                                        (num_micro_batches - static_cast<std::int64_t>(r) + num_ranks) / num_ranks);
+  std::vector<double> sums(width, 0.0);
+  for (std::int64_t m = 0; m < num_micro_batches; ++m) {
+    std::size_t& position = next[static_cast<std::size_t>(m % num_ranks)];
+    for (std::size_t i = 0; i < width; ++i) sums[i] += gathered[position + i];
+    position += width;
   }
-  at::Tensor flat = torch::cat(gradients);
-  data.all_reduce(flat);
-  std::int64_t first = 0;
-  for (auto& gradient : gradients) {
-    gradient.copy_(flat.narrow(0, first, gradient.numel()));
-    first += gradient.numel();
-  }
+  return sums;
 }
 
-CheckpointState training_state(const Llama& model, const AdamW& optimizer, const TrainPlan& plan, std::int64_t step) {
-  CheckpointState state;
-  state.stage = plan.stage;
-  state.step = step;
-  state.values = {{"identity", plan.identity}, {"optimizer_steps", optimizer.steps_taken()}};
-  state.tensors = optimizer.state();
-  for (const auto& [name, tensor] : model.parameters())
-    if (tensor.requires_grad()) state.tensors.emplace_back("weights/" + name, tensor.detach());
-  return state;
-}
+/// Metrics of the steps since the last row of metrics.csv. Part of a checkpoint, so that a restart changes no row.
+struct MetricWindow {
+  std::map<std::string, double> sums, last_averages;
+  std::int64_t num_steps = 0;
+
+  void add(const StepResult& step) {
+    sums["loss"] += step.loss;
+    sums["grad_norm"] += step.grad_norm;
+    for (const auto& [name, value] : step.metrics) sums[name] += value;
+    ++num_steps;
+  }
+  const std::map<std::string, double>& close() {
+    last_averages.clear();
+    for (const auto& [name, value] : sums) last_averages[name] = value / static_cast<double>(num_steps);
+    sums.clear();
+    num_steps = 0;
+    return last_averages;
+  }
+  void describe(StateArchive& archive) {
+    nlohmann::json open = sums, closed = last_averages;
+    archive.json("metrics_since_last_row", open);
+    archive.json("metrics_of_last_row", closed);
+    archive.number("steps_since_last_row", num_steps);
+    sums = open.get<std::map<std::string, double>>();
+    last_averages = closed.get<std::map<std::string, double>>();
+  }
+};
 
 /// The plan's identity with everything else that the result depends on: seed, lengths of the examples, options.
 nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
@@ -85,31 +103,14 @@ nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
 
 std::string text_of(double value) { return std::isnan(value) ? "not a number" : concat(value); }
 
-/// @return the step to continue with
-std::int64_t restore(Llama& model, AdamW& optimizer, const TrainPlan& plan, const CheckpointState& state) {
-  const std::string changes = text_of_differences(state.values.at("identity"), plan.identity);
-  if (!changes.empty())
-    fail_data(concat("the checkpoint of stage ", plan.stage, " at step ", state.step,
-                     " was made with other options or data: ", changes),
-              "continuing would mix two runs",
-              "restore the old options, use another run.directory, or remove the stage's checkpoints");
-  optimizer.load(state);
-  load_weights(model, state);
-  return state.step;
-}
-
 }  // namespace
 
-void load_weights(Llama& model, const CheckpointState& state) {
+void describe_weights(const Llama& model, StateArchive& archive) {
   torch::NoGradGuard no_grad;
-  const std::map<std::string, at::Tensor> tensors(state.tensors.begin(), state.tensors.end());
   for (const auto& [name, tensor] : model.parameters()) {
     if (!tensor.requires_grad()) continue;
-    const auto found = tensors.find("weights/" + name);
-    if (found == tensors.end() || found->second.sizes() != tensor.sizes())
-      fail_data(concat("the checkpoint of stage ", state.stage, " lacks the weights ", name),
-                "it belongs to another model", "restore the old options or use another run.directory");
-    at::Tensor(tensor).copy_(found->second);
+    at::Tensor weight = tensor.detach();
+    archive.tensor("weights/" + name, weight);
   }
 }
 
@@ -159,10 +160,10 @@ std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions
   LlamaConfig trained = config;
   trained.num_layers = layers;
   trained.vocab_size = options.trainable_layers < 0 ? config.vocab_size : 0;
-  // Gradients and two moments; several ranks add the gradients up in one more buffer.
-  const std::int64_t copies = num_ranks > 1 ? 4 : 3;
+  // Gradients, their sum (in 64 bits, or a second buffer for several ranks), and a share of the two moments.
+  const std::int64_t sum = options.reproducible ? 2 : num_ranks > 1 ? 1 : 0;
   const std::int64_t logits = 3 * std::min(options.micro_batch_tokens * config.vocab_size, std::int64_t{16} << 20);
-  return weights + copies * weight_bytes(trained) +
+  return weights + (1 + sum) * weight_bytes(trained) + 2 * weight_bytes(trained) / num_ranks +
          4 * (layers * activations_per_token(config) * options.micro_batch_tokens + logits);
 }
 
@@ -173,38 +174,34 @@ std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micr
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
                       double divisor, double learning_rate, const LossFunction& loss, const Communicator& data) {
   optimizer.zero_grad();
-  std::map<std::string, double> sums;
-  double loss_sum = 0;
+  const auto num_micro_batches = static_cast<std::int64_t>(micro_batches.size());
+  GradientSum gradients(model, num_micro_batches, optimizer.options().reproducible);
+  std::vector<double> mine;  // loss and metrics of each of this rank's micro-batches
+  std::string names;
   guarded(data, [&] {
-    for (std::size_t m = static_cast<std::size_t>(data.rank()); m < micro_batches.size();
-         m += static_cast<std::size_t>(data.size())) {
-      const MicroLoss micro = loss(model, micro_batches[m]);
+    for (std::int64_t m = data.rank(); m < num_micro_batches; m += data.size()) {
+      const MicroLoss micro = loss(model, micro_batches[static_cast<std::size_t>(m)]);
       (micro.loss_sum / divisor).backward();
-      loss_sum += micro.loss_sum.item<double>();
-      for (const auto& [name, value] : micro.metric_sums) sums[name] += value;
+      gradients.add();
+      mine.push_back(micro.loss_sum.item<double>());
+      names.clear();
+      for (const auto& [name, value] : micro.metric_sums) {
+        names += name + "\n";
+        mine.push_back(value);
+      }
     }
   });
-  sum_gradients(model, data);
-
-  // A rank without a micro-batch does not know the names of the metrics: agree on them first.
-  std::string names;
-  for (const auto& [name, value] : sums) names += name + "\n";
-  std::map<std::string, double> metrics;
-  for (const std::string& list : data.all_gather(names))
-    for (std::size_t first = 0; first < list.size();) {
-      const std::size_t last = list.find('\n', first);
-      metrics.emplace(list.substr(first, last - first), 0.0);
-      first = last + 1;
-    }
-  std::vector<double> values{loss_sum};
-  for (const auto& [name, zero] : metrics) values.push_back(sums.contains(name) ? sums[name] : 0.0);
-  data.all_reduce(values);
+  gradients.reduce(data);
 
   StepResult result;
-  result.loss = values[0] / divisor;
-  std::size_t next = 1;
-  for (auto& [name, value] : metrics) value = values[next++] / divisor;
-  result.metrics = std::move(metrics);
+  std::vector<std::string> metric_names;
+  const std::string list = data.broadcast(names, 0);  // rank 0 has the first micro-batch
+  for (std::size_t first = 0; first < list.size(); first = list.find('\n', first) + 1)
+    metric_names.push_back(list.substr(first, list.find('\n', first) - first));
+  const std::vector<double> sums =
+      sum_in_order(data.all_gather(mine), metric_names.size() + 1, num_micro_batches, data.size());
+  result.loss = sums[0] / divisor;
+  for (std::size_t i = 0; i < metric_names.size(); ++i) result.metrics[metric_names[i]] = sums[i + 1] / divisor;
   if (!std::isfinite(result.loss))
     fail_data(concat("the loss is ", text_of(result.loss)), "a step would spoil every weight; it was not applied",
               "lower the learning rate, or look at the batch's examples");
@@ -226,15 +223,23 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
     fail_data(concat("stage ", plan.stage, " has no examples"), "nothing can be learned",
               "check the data stage's table");
   model.set_trainable_layers(options.trainable_layers);
-  AdamW optimizer(model, options);
+  AdamW optimizer(model, options, data);
   const auto total = static_cast<std::int64_t>(std::ceil(options.epochs * static_cast<double>(num_examples)));
   std::int64_t num_steps = (total + options.global_batch - 1) / options.global_batch;
   if (options.max_steps > 0) num_steps = std::min(num_steps, options.max_steps);
 
   const std::string folder = directory.checkpoints(plan.stage);
   std::int64_t step = 0;
-  if (const auto checkpoint = read_newest_checkpoint(folder, data)) {
-    guarded(data, [&] { step = restore(model, optimizer, plan, *checkpoint); });
+  MetricWindow window;
+  const DescribeState describe = [&](StateArchive& archive) {
+    optimizer.describe(archive);
+    describe_weights(model, archive);
+    window.describe(archive);
+  };
+  if (const auto checkpoint = Checkpoint::newest(folder, data)) {
+    guarded(data, [&] { check_identity(checkpoint->header(), plan.identity); });
+    guarded(data, [&] { checkpoint->restore(describe); });
+    step = checkpoint->header().step;
     log_info(concat(plan.stage, ": continuing from the checkpoint at step ", step));
   }
   directory.cut_metrics(plan.stage, step);
@@ -242,12 +247,11 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
 
   ExampleOrder order(num_examples, plan.seed);
   Progress progress(plan.stage, "steps", num_steps, step);
-  std::map<std::string, double> sums, last_averages;
-  std::int64_t sum_steps = 0, saved_step = step;
+  std::int64_t saved_step = step;
   double since_seconds = now_seconds(), tokens = 0;
   const auto save = [&] {
     if (saved_step == step) return;
-    write_checkpoint(folder, training_state(model, optimizer, plan, step), data);
+    write_checkpoint(folder, {plan.stage, step, plan.identity}, describe, data, directory.retention());
     saved_step = step;
   };
   while (step < num_steps) {
@@ -266,18 +270,12 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
         train_step(model, optimizer, micro_batches, static_cast<double>(last - first), rate, loss, data);
     ++step;
 
-    sums["loss"] += result.loss;
-    sums["grad_norm"] += result.grad_norm;
-    for (const auto& [name, value] : result.metrics) sums[name] += value;
-    ++sum_steps;
+    window.add(result);
     if (step % options.log_every_steps == 0 || step == num_steps) {
-      last_averages.clear();
-      for (const auto& [name, value] : sums) last_averages[name] = value / static_cast<double>(sum_steps);
-      last_averages["learning_rate"] = rate;
-      last_averages["tokens_per_second"] = tokens / std::max(1e-9, now_seconds() - since_seconds);
-      directory.append_metrics(plan.stage, step, last_averages);
-      sums.clear();
-      sum_steps = 0;
+      std::map<std::string, double> row = window.close();
+      row["learning_rate"] = rate;
+      row["tokens_per_second"] = tokens / std::max(1e-9, now_seconds() - since_seconds);
+      directory.append_metrics(plan.stage, step, row);
       tokens = 0;
       since_seconds = now_seconds();
     }
@@ -293,7 +291,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
   }
   save();
   model.set_trainable_layers(-1);
-  return last_averages;
+  return window.last_averages;
 }
 
 }  // namespace rluf

@@ -7,6 +7,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/parallel/device_collectives.hpp"
+#include "rluf/parallel/process_grid.hpp"
 
 namespace rluf {
 namespace {
@@ -146,6 +147,30 @@ void Communicator::broadcast(at::Tensor& tensor, int root) const {
     const int count = static_cast<int>(std::min(kPieceElements, num_bytes - first));
     check_mpi(MPI_Bcast(data + first, count, MPI_BYTE, root, impl_->comm), "MPI_Bcast");
   }
+}
+
+void Communicator::all_gather_rows(at::Tensor& tensor) const {
+  RLUF_ASSERT(tensor.is_contiguous() && tensor.dim() > 0);
+  if (size() == 1 || tensor.numel() == 0) return;
+  if (!tensor.device().is_cpu()) {
+    if (!impl_->device) impl_->device = DeviceCollectives::make(*this);
+    impl_->device->all_gather_rows(tensor, size());
+    return;
+  }
+  std::vector<int> counts, firsts;
+  for (int r = 0; r < size(); ++r) {
+    const Range rows = shard_range(tensor.size(0), size(), r);
+    firsts.push_back(static_cast<int>(rows.first));
+    counts.push_back(static_cast<int>(rows.count()));
+  }
+  const std::int64_t row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
+  MPI_Datatype row = MPI_DATATYPE_NULL;  // whole rows, so that counts stay small
+  check_mpi(MPI_Type_contiguous(static_cast<int>(row_bytes), MPI_BYTE, &row), "MPI_Type_contiguous");
+  check_mpi(MPI_Type_commit(&row), "MPI_Type_commit");
+  const int code = MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, tensor.data_ptr(), counts.data(), firsts.data(),
+                                  row, impl_->comm);
+  MPI_Type_free(&row);
+  check_mpi(code, "MPI_Allgatherv");
 }
 
 std::string Communicator::broadcast(const std::string& text, int root) const {

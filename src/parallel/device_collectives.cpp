@@ -4,6 +4,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/parallel/communicator.hpp"
+#include "rluf/parallel/process_grid.hpp"
 
 #ifdef RLUF_CUDA
 #include <c10/cuda/CUDAGuard.h>
@@ -70,6 +71,20 @@ class NcclCollectives : public DeviceCollectives {
   void broadcast(at::Tensor& tensor, int root) override {
     run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
       return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm_, stream);
+    });
+  }
+  void all_gather_rows(at::Tensor& tensor, int num_ranks) override {
+    const auto row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
+    run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
+      ncclResult_t result = ncclGroupStart();
+      for (int r = 0; r < num_ranks && result == ncclSuccess; ++r) {
+        const Range rows = shard_range(tensor.size(0), num_ranks, r);
+        char* const part = static_cast<char*>(data) + rows.first * row_bytes;
+        result =
+            ncclBroadcast(part, part, static_cast<std::size_t>(rows.count() * row_bytes), ncclUint8, r, comm_, stream);
+      }
+      const ncclResult_t ended = ncclGroupEnd();
+      return result == ncclSuccess ? ended : result;
     });
   }
 

@@ -26,8 +26,8 @@ static void run(char** argv) {
   const auto batches = read_json(argv[2]).get<std::vector<Pairs>>();
   TrainOptions options;
   options.micro_batch_tokens = std::stoll(argv[4]);
-  AdamW optimizer(model, options);
   const Communicator self = Communicator::self();
+  AdamW optimizer(model, options, self);
   std::string line;
   for (const Pairs& pairs : batches) {
     if (!std::getline(std::cin, line)) return;

@@ -45,7 +45,7 @@ std::vector<RoundMetrics> rounds_on(at::Device device) {
   const Llama reference(small_llama(), 3, device);
   Llama policy = reference.clone();
   policy.set_trainable_layers(-1);
-  AdamW optimizer(policy, options.train);
+  AdamW optimizer(policy, options.train, self);
   const RoundSetting setting{options, reference, objectives, judges, {"w1"}, decode, {1}, 11, self};
   std::vector<Prompt> prompts;
   std::vector<BaselineResponse> baselines;

@@ -42,7 +42,7 @@ TEST_F(Speed, TrainingAndGeneration) {
     const std::string name = type == at::kFloat ? "f32" : "bf16";
     model->set_compute_type(type);
     model->set_trainable_layers(-1);
-    AdamW optimizer(*model, TrainOptions{});
+    AdamW optimizer(*model, TrainOptions{}, self);
     figure("training step of 32 x 256 tokens, " + name,
            num_tokens / seconds_of(3, [&] { train_step(*model, optimizer, {{0}}, 1.0, 1e-5, loss, self); }),
            "tokens/s");

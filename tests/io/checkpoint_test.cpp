@@ -8,13 +8,14 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/io/jsonl.hpp"
 
 namespace rluf {
 namespace {
 
 namespace fs = std::filesystem;
 
-class Checkpoint : public testing::Test {
+class CheckpointTest : public testing::Test {
  protected:
   Communicator world = Communicator::world();
   std::string folder = testing::TempDir() + "rluf_checkpoint_" + std::to_string(world.size());
@@ -26,44 +27,113 @@ class Checkpoint : public testing::Test {
     world.barrier();
   }
   std::string path(int step) const { return folder + "/step_0000000" + std::to_string(step) + ".h5"; }
-  static CheckpointState state(std::int64_t step) {
-    CheckpointState state{.stage = "test", .step = step, .values = {{"seed", 7}, {"text", "ä\"\n"}}, .tensors = {}};
-    state.tensors.emplace_back("weights/a", at::arange(7 * 3, at::kFloat).view({7, 3}) + step);
-    state.tensors.emplace_back("weights/b", at::arange(2500000, at::kFloat));  // three blocks of checksums
-    state.tensors.emplace_back("half", at::arange(5, at::kFloat).to(at::kBFloat16));
-    state.tensors.emplace_back("count", at::full({}, 3, at::kLong));
-    return state;
+  void write(std::int64_t step, const Retention& retention = {}) const {
+    Component component = made(step);
+    write_checkpoint(
+        folder, {"test", step, {{"seed", 7}, {"text", "\u00e4\"\n"}}},
+        [&](StateArchive& archive) { component.describe(archive); }, world, retention);
+  }
+
+  /// Something with state of every kind.
+  struct Component {
+    std::int64_t counter = 0;
+    Json names;
+    at::Tensor weight, mine;  ///< equal on all ranks, and this rank's rows of [7, 400000]
+    at::Tensor half, scalar;
+    void describe(StateArchive& archive) {
+      archive.number("counter", counter);
+      archive.json("names", names);
+      archive.tensor("weights/a", weight);
+      archive.rows("moments/a", mine, {7, 400000});  // blocks of checksums end inside of rows
+      archive.tensor("half", half);
+      archive.tensor("scalar", scalar);
+    }
+  };
+  static Component made(std::int64_t step, const Communicator& comm) {
+    const Range rows = shard_range(7, comm.size(), comm.rank());
+    return {step * 10,
+            {"x", 1.5},
+            at::arange(7 * 3, at::kFloat).view({7, 3}) + step,
+            at::arange(7 * 400000, at::kFloat).view({7, 400000}).narrow(0, rows.first, rows.count()).clone() + step,
+            at::arange(5, at::kFloat).to(at::kBFloat16),
+            at::full({}, 3, at::kLong)};
+  }
+  Component made(std::int64_t step) const { return made(step, world); }
+  static Component empty(const Communicator& comm) {
+    const Range rows = shard_range(7, comm.size(), comm.rank());
+    return {0, {}, at::zeros({7, 3}), at::zeros({rows.count(), 400000}), {}, {}};
+  }
+  /// Whether the component of that step comes back whole, on the ranks of comm.
+  static void expect_whole(const Checkpoint& checkpoint, const Communicator& comm) {
+    Component found = empty(comm);
+    checkpoint.restore([&](StateArchive& archive) { found.describe(archive); });
+    const Component expected = made(checkpoint.header().step, comm);
+    EXPECT_EQ(found.counter, expected.counter);
+    EXPECT_EQ(found.names, expected.names);
+    EXPECT_TRUE(at::equal(found.weight, expected.weight));
+    EXPECT_TRUE(at::equal(found.mine, expected.mine));
+    EXPECT_TRUE(at::equal(found.half, expected.half));
+    EXPECT_TRUE(at::equal(found.scalar, expected.scalar));
   }
 };
 
-TEST_F(Checkpoint, ReadsWhatItWrote) {
-  write_checkpoint(folder, state(3), world);
-  const auto read = read_newest_checkpoint(folder, world);
+TEST_F(CheckpointTest, ReadsWhatItWrote) {
+  write(3);
+  const auto read = Checkpoint::newest(folder, world);
   ASSERT_TRUE(read);
-  EXPECT_EQ(read->step, 3);
-  EXPECT_EQ(read->values, state(3).values);
-  const auto expected = state(3).tensors;
-  ASSERT_EQ(read->tensors.size(), expected.size());
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    EXPECT_EQ(read->tensors[i].first, expected[i].first);
-    EXPECT_EQ(read->tensors[i].second.scalar_type(), expected[i].second.scalar_type());
-    EXPECT_TRUE(at::equal(read->tensors[i].second, expected[i].second)) << expected[i].first;
-  }
+  EXPECT_EQ(read->header().step, 3);
+  EXPECT_EQ(read->header().stage, "test");
+  EXPECT_EQ(read->header().identity, (Json{{"seed", 7}, {"text", "\u00e4\"\n"}}));
+  expect_whole(*read, world);
   // One rank alone reads what all wrote.
-  EXPECT_EQ(read_checkpoint(path(3), Communicator::self()).step, 3);
+  const Communicator self = Communicator::self();
+  expect_whole(Checkpoint(path(3), self), self);
 }
 
-TEST_F(Checkpoint, KeepsTheNewestAndStartsEmpty) {
-  EXPECT_FALSE(read_newest_checkpoint(folder, world));
-  for (int step = 1; step <= 4; ++step) write_checkpoint(folder, state(step), world, 2);
-  EXPECT_FALSE(fs::exists(path(2)));
-  EXPECT_TRUE(fs::exists(path(3)));
-  EXPECT_EQ(read_newest_checkpoint(folder, world)->step, 4);
+TEST_F(CheckpointTest, BytesDoNotDependOnTheNumberOfRanks) {
+  write(3);
+  const Communicator self = Communicator::self();
+  const std::string alone = folder + "/alone" + std::to_string(world.rank());
+  Component component = made(3, self);
+  write_checkpoint(
+      alone, {"test", 3, {}}, [&](StateArchive& archive) { component.describe(archive); }, self);
+  EXPECT_EQ(Checkpoint(alone + "/step_00000003.h5", self).manifest().at("tensors"),
+            Checkpoint(path(3), self).manifest().at("tensors"))
+      << "shapes, types and checksums of every block";
 }
 
-TEST_F(Checkpoint, FallsBackWhenTheNewestIsDamaged) {
-  write_checkpoint(folder, state(1), world);
-  write_checkpoint(folder, state(2), world);
+TEST_F(CheckpointTest, AnotherShapeOrAMissingMemberIsNamed) {
+  write(3);
+  const Checkpoint checkpoint(path(3), world);
+  const auto error_of = [&](const DescribeState& describe) -> std::string {
+    try {
+      checkpoint.restore(describe);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadData);
+      return error.what();
+    }
+    return "no error";
+  };
+  at::Tensor other = at::zeros({7, 4});
+  EXPECT_NE(error_of([&](StateArchive& a) { a.tensor("weights/a", other); }).find("[7,3], not [7,4]"),
+            std::string::npos);
+  EXPECT_NE(error_of([&](StateArchive& a) { a.tensor("weights/b", other); }).find("lacks weights/b"),
+            std::string::npos);
+  std::int64_t number = 0;
+  EXPECT_NE(error_of([&](StateArchive& a) { a.number("steps", number); }).find("lacks steps"), std::string::npos);
+  EXPECT_THROW(check_identity(checkpoint.header(), {{"seed", 8}}), Error);
+}
+
+TEST_F(CheckpointTest, KeepsTheNewestAndStartsEmpty) {
+  EXPECT_FALSE(Checkpoint::newest(folder, world));
+  for (int step = 1; step <= 6; ++step) write(step, {.keep_last = 2, .keep_every = 3});
+  for (int step = 1; step <= 6; ++step) EXPECT_EQ(fs::exists(path(step)), step == 3 || step >= 5) << step;
+  EXPECT_EQ(Checkpoint::newest(folder, world)->header().step, 6);
+}
+
+TEST_F(CheckpointTest, FallsBackWhenTheNewestIsDamaged) {
+  write(1);
+  write(2);
   const auto size = fs::file_size(path(2));
   std::string original;
   on_root([&] {
@@ -82,31 +152,25 @@ TEST_F(Checkpoint, FallsBackWhenTheNewestIsDamaged) {
       }
       std::ofstream(path(2), std::ios::binary) << damaged;
     });
-    const auto read = read_newest_checkpoint(folder, world);
+    const auto read = Checkpoint::newest(folder, world);
     ASSERT_TRUE(read);
     // Either the damage is seen and the older one is taken, or it hit nothing that is read: never wrong numbers.
-    for (const auto& [name, tensor] : read->tensors) {
-      for (const auto& [expected_name, expected] : state(read->step).tensors) {
-        if (name == expected_name) {
-          EXPECT_TRUE(at::equal(tensor, expected)) << name << " at " << position;
-        }
-      }
-    }
+    expect_whole(*read, world);
     if (trial >= 9) {
-      EXPECT_EQ(read->step, 1);
+      EXPECT_EQ(read->header().step, 1);
     }
   }
 }
 
-TEST_F(Checkpoint, AnUnfinishedFileIsNoCheckpoint) {
-  write_checkpoint(folder, state(1), world);
+TEST_F(CheckpointTest, AnUnfinishedFileIsNoCheckpoint) {
+  write(1);
   on_root([&] { fs::copy_file(path(1), path(2) + ".part"); });
-  EXPECT_EQ(read_newest_checkpoint(folder, world)->step, 1);
+  EXPECT_EQ(Checkpoint::newest(folder, world)->header().step, 1);
   world.barrier();
   EXPECT_FALSE(fs::exists(path(2) + ".part"));
 }
 
-TEST_F(Checkpoint, OtherFilesAreRefused) {
+TEST_F(CheckpointTest, OtherFilesAreRefused) {
   on_root([&] {
     fs::create_directories(folder);
     std::ofstream(folder + "/text.h5") << "no HDF5";
@@ -122,7 +186,7 @@ TEST_F(Checkpoint, OtherFilesAreRefused) {
     file.write_rows("nothing", 0, at::empty({0, 3}));
     file.commit();
   }
-  EXPECT_THROW(read_checkpoint(folder + "/other.h5", world), Error);
+  EXPECT_THROW(Checkpoint(folder + "/other.h5", world), Error);
   const Hdf5File file = Hdf5File::open(folder + "/other.h5", world);
   EXPECT_EQ(file.names(), (std::vector<std::string>{"nothing", "x"}));
   EXPECT_TRUE(at::equal(file.read_rows("x", 1, 3), at::arange(1, 3, at::kInt)));

@@ -15,8 +15,15 @@ int main(int argc, char** argv) {
     const rluf::NamedTensors tensors{{"a", at::arange(35, at::kFloat).view({7, 5}) / 3},
                                      {"b", at::arange(9, at::kFloat).to(at::kBFloat16)},
                                      {"n", at::arange(4)}};
-    rluf::write_checkpoint(out + "/checkpoints",
-                           {.stage = "oracle", .step = 5, .values = {{"seed", 1}}, .tensors = tensors}, world);
+    rluf::write_checkpoint(
+        out + "/checkpoints", {"oracle", 5, {{"seed", 1}}},
+        [&](rluf::StateArchive& archive) {
+          for (const auto& [name, tensor] : tensors) {
+            at::Tensor copy = tensor;
+            archive.tensor(name, copy);
+          }
+        },
+        world);
     if (world.rank() == 0) rluf::write_safetensors(out + "/model", tensors);
     result = 0;
   } catch (const std::exception& error) {

@@ -1,7 +1,7 @@
 #pragma once
-/// Checkpoints: one parallel HDF5 file each, one dataset a tensor with its global shape, a JSON attribute with the
-/// rest.
-#include <map>
+/// Checkpoints: one parallel HDF5 file each, one dataset a tensor with its global shape, so that any number of ranks
+/// reads what any number wrote; the rest is JSON in an attribute.
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -14,23 +14,67 @@ namespace rluf {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-struct CheckpointState {
+/// A component's state in both directions: its describe(StateArchive&) names every member once, and the same function
+/// writes and reads them.
+class StateArchive {
+ public:
+  virtual ~StateArchive() = default;
+  virtual void number(const std::string& name, std::int64_t& value) = 0;
+  virtual void json(const std::string& name, nlohmann::json& value) = 0;
+  /// Equal on all ranks. Reading fills a tensor of the same shape, or makes an undefined one.
+  virtual void tensor(const std::string& name, at::Tensor& tensor) = 0;
+  /// This rank's rows, shard_range(shape[0], size, rank), of a tensor of that global shape.
+  virtual void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) = 0;
+};
+using DescribeState = std::function<void(StateArchive&)>;
+
+struct CheckpointHeader {
   std::string stage;
   std::int64_t step = 0;
-  nlohmann::json values;  ///< random position, options, counters
-  NamedTensors tensors;   ///< equal on all ranks of comm; each rank writes its share of the elements
+  nlohmann::json identity;  ///< what the state depends on: a run with another identity must not continue from it
 };
 
-/// The manifest of an open checkpoint, its checksum verified. @throws Error(kBadData)
-nlohmann::json read_manifest(const Hdf5File& file);
+/// Which checkpoints of a folder stay when a new one is complete.
+struct Retention {
+  std::int64_t keep_last = 2;
+  std::int64_t keep_every = 0;  ///< also those whose step is a multiple of it; 0: none
+};
 
-/// FOLDER/step_00000120.h5, complete once it has that name; keeps the newest `keep_last`. @collective
-void write_checkpoint(const std::string& folder, const CheckpointState& state, const Communicator& comm,
-                      int keep_last = 2);
-/// The newest checkpoint that verifies (checksums of every tensor); says which were skipped and why. @collective
-/// @return nothing if the folder holds none; tensors are read into new CPU tensors
-std::optional<CheckpointState> read_newest_checkpoint(const std::string& folder, const Communicator& comm);
-/// @throws Error(kBadData) if it does not verify. @collective
-CheckpointState read_checkpoint(const std::string& path, const Communicator& comm);
+/// FOLDER/step_00000120.h5, complete once it has that name; older ones beyond `retention` are removed after that.
+/// @collective @throws Error(kBadInput) if the disk has no room, before anything is written
+void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,
+                      const Communicator& comm, const Retention& retention = {});
+
+/// A complete checkpoint, open for reading, every checksum verified.
+class Checkpoint {
+ public:
+  /// Each rank verifies its share. @collective @throws Error(kBadData) if it does not verify
+  Checkpoint(const std::string& path, const Communicator& comm);
+  /// The newest of the folder that verifies; says which were skipped and why. Nothing if there is none. @collective
+  static std::optional<Checkpoint> newest(const std::string& folder, const Communicator& comm);
+
+  const CheckpointHeader& header() const { return header_; }
+  const nlohmann::json& manifest() const { return manifest_; }
+  const std::string& path() const { return file_.path(); }
+  /// Gives the described members what was written. Each rank reads its own rows; not collective.
+  /// @throws Error(kBadData) naming what is missing or has another shape
+  void restore(const DescribeState& describe) const;
+  std::vector<std::string> tensor_names() const;
+  at::Tensor read(const std::string& name) const;
+
+ private:
+  Communicator comm_;
+  Hdf5File file_;
+  nlohmann::json manifest_;
+  CheckpointHeader header_;
+};
+
+/// @throws Error(kBadData) naming the differences, if the checkpoint is of another run than `identity`
+void check_identity(const CheckpointHeader& header, const nlohmann::json& identity);
+
+/// Complete checkpoints of a folder, newest first. Not collective.
+std::vector<std::string> list_checkpoints(const std::string& folder);
+/// Removes all that `retention` does not keep. @return their paths. Not collective.
+std::vector<std::string> prune_checkpoints(const std::string& folder, const Retention& retention);
 
 }  // namespace rluf

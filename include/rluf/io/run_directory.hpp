@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "rluf/io/checkpoint.hpp"
 #include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
@@ -15,11 +16,12 @@ std::string text_of_differences(const nlohmann::json& was, const nlohmann::json&
 class RunDirectory {
  public:
   /// Makes the folders on rank 0. @collective @throws Error(kBadInput) if not writable
-  RunDirectory(const std::string& path, const Communicator& comm);
+  RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention = {});
   const std::string& path() const { return path_; }
   std::string data(const std::string& name) const { return path_ + "/data/" + name; }
   std::string model(const std::string& name) const { return path_ + "/models/" + name; }
   std::string checkpoints(const std::string& stage) const { return path_ + "/checkpoints/" + stage; }
+  const Retention& retention() const { return retention_; }  ///< of checkpoints
   std::string table(const std::string& name) const { return path_ + "/tables/" + name + ".json"; }
 
   /// Rank 0 writes the table; the others return at once. Not collective.
@@ -41,6 +43,7 @@ class RunDirectory {
  private:
   std::string path_;
   Communicator comm_;
+  Retention retention_;
 };
 
 }  // namespace rluf

@@ -24,29 +24,35 @@ struct TrainOptions {
   std::int64_t trainable_layers = -1;
   std::int64_t checkpoint_every_steps = 100;
   std::int64_t log_every_steps = 10;
+  bool reproducible = true;           ///< run.reproducible; not of a section of its own
   void describe(OptionTable& table);  ///< adds to the current section
 };
 
 /// Warm-up then cosine to the minimum ratio. @unit step counts from 0
 double learning_rate_at(const TrainOptions& options, std::int64_t step, std::int64_t num_steps);
 
-/// AdamW on the trainable parameters, with decoupled weight decay (matrices only). State in float32.
+/// AdamW on the trainable parameters, with decoupled weight decay (matrices only). Weights and moments in float32; the
+/// moments are sharded over the ranks of `data` by rows (ZeRO-1): a rank updates the rows of each tensor that
+/// shard_range gives it, then all ranks exchange their rows.
 class AdamW {
  public:
-  AdamW(const Llama& model, const TrainOptions& options);
-  /// Clips by the global norm, then steps. @return gradient norm before clipping
+  AdamW(const Llama& model, const TrainOptions& options, const Communicator& data);
+  /// Clips by the global norm of the gradients (equal on all ranks), then steps. @collective
+  /// @return gradient norm before clipping; nothing is changed if it is not finite
   double step(double learning_rate);
   void zero_grad();
-  /// Moments as named tensors (for checkpoints), and back.
-  NamedTensors state() const;
-  void load(const CheckpointState& state);
-  std::int64_t steps_taken() const { return steps_taken_; }
+  void describe(StateArchive& archive);
+  const TrainOptions& options() const { return options_; }
 
  private:
+  struct State {
+    std::vector<at::Tensor> first, second;  ///< moments, this rank's rows of each parameter
+    std::int64_t steps_taken = 0;
+  };
   TrainOptions options_;
+  Communicator data_;
   NamedTensors parameters_;
-  std::vector<at::Tensor> first_, second_;
-  std::int64_t steps_taken_ = 0;
+  State state_;
 };
 
 /// Loss of one micro-batch, as a SUM over its examples; `train` divides by global_batch.
@@ -79,8 +85,8 @@ std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micr
 /// Weights alone, in float32.
 std::int64_t weight_bytes(const LlamaConfig& config);
 
-/// Copies "weights/NAME" of a checkpoint into the trainable parameters. @throws Error(kBadData) if one is missing
-void load_weights(Llama& model, const CheckpointState& state);
+/// The trainable parameters as "weights/NAME".
+void describe_weights(const Llama& model, StateArchive& archive);
 
 /// One accumulation and optimizer step over given micro-batches (the policy round uses it alone). @collective
 /// `micro_batches`: example indices, the same list on all ranks; `divisor`: what loss sums are divided by.

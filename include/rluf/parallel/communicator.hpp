@@ -36,6 +36,8 @@ class Communicator {
   /// @throws std::logic_error for other types
   void all_reduce(at::Tensor& tensor, Reduce op = Reduce::kSum) const;
   void broadcast(at::Tensor& tensor, int root) const;
+  /// Each rank has rows shard_range(tensor.size(0)) up to date; afterwards everyone has all. Contiguous, CPU or CUDA.
+  void all_gather_rows(at::Tensor& tensor) const;
   std::string broadcast(const std::string& text, int root) const;
   /// Everyone's values in the order of ranks.
   std::vector<double> all_gather(const std::vector<double>& mine) const;

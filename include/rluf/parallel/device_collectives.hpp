@@ -17,6 +17,7 @@ class DeviceCollectives {
   virtual ~DeviceCollectives() = default;
   virtual void all_reduce(at::Tensor& tensor, Reduce op) = 0;
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
+  virtual void all_gather_rows(at::Tensor& tensor, int num_ranks) = 0;
 };
 
 }  // namespace rluf

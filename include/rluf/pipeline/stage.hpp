@@ -17,7 +17,9 @@ struct RunOptions {
   std::string directory = "runs/default";
   bool simulate = false;  ///< begin with a simulated world; empty data.* options point to it
   std::int64_t seed = 1;
+  bool reproducible = true;  ///< sums over ranks do not depend on their number or order
   std::string device = "auto";
+  Retention checkpoints;     ///< which checkpoints of a stage stay
   std::int64_t threads = 0;  ///< a rank; 0: cores of the node / ranks on it
   double watchdog_seconds = 1800;
   void describe(OptionTable& table);

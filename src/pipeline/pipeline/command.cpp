@@ -163,7 +163,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   if (line.command == "export") return tool_export(config, line.operands, grid);
   if (line.validate) return validate_inputs(config, line.command, grid);
 
-  const RunDirectory directory(config.run.directory, grid.world);
+  const RunDirectory directory(config.run.directory, grid.world, config.run.checkpoints);
   const auto plan = plan_stages(line.command, config, table, directory);
   guarded(grid.world, [&] { set_log_file(directory.path() + "/log.txt"); });
   log_info(concat("rluf ", kVersion, " ", line.command, ", ", grid.picture(), ", ", environment.threads(),

@@ -11,6 +11,14 @@ void RunOptions::describe(OptionTable& table) {
   table.add("simulate", &simulate,
             {.text = "begin with a simulated chat world; empty data.* options point to its files"});
   table.add("seed", &seed, {.text = "of all random choices: same seed, same result", .low = 0});
+  table.add(
+      "reproducible", &reproducible,
+      {.text = "losses, weights and samples have the same bits on any number of ranks (with equal threads a rank); "
+               "false: gradients are added in float32 in whatever order"});
+  table.add("keep_last", &checkpoints.keep_last,
+            {.text = "newest checkpoints of a stage that stay", .unit = "checkpoints", .low = 1, .high = 1e6});
+  table.add("keep_every", &checkpoints.keep_every,
+            {.text = "checkpoints whose step is a multiple of this stay too; 0: none", .unit = "steps", .low = 0});
   table.add("device", &device, {.text = "auto: a GPU where there is one", .choices = {"auto", "cpu", "cuda"}});
   table.add("threads", &threads,
             {.text = "a rank; 0: cores of the node divided by its ranks", .unit = "threads", .low = 0, .high = 4096});
@@ -46,6 +54,9 @@ OptionTable RunConfig::table() {
 }
 
 void RunConfig::complete() {
+  for (TrainOptions* train :
+       {&sft.train, &reward.love.train, &reward.helpfulness.train, &reward.safety.train, &policy.train})
+    train->reproducible = run.reproducible;
   if (run.simulate) {
     const std::string world = run.directory + "/world/";
     const auto fill = [&](std::string& option, const char* file) {

@@ -173,12 +173,12 @@ void tool_inspect(const RunConfig& config, const std::vector<std::string>& opera
   const Communicator self = Communicator::self();
   const Hdf5File file = Hdf5File::open(path, self);
   if (file.has("attributes/manifest")) {
-    const Json manifest = read_manifest(file);
-    read_checkpoint(path, self);  // verifies every checksum
-    std::cout << path << ": a checkpoint of stage " << manifest.at("stage").get<std::string>() << " at step "
-              << manifest.at("step") << ", written on " << manifest.at("written_by").at("host").get<std::string>()
-              << " by " << manifest.at("written_by").at("ranks") << " ranks; all checksums are right\n  values "
-              << manifest.at("values").dump() << '\n';
+    const Checkpoint checkpoint(path, self);  // verifies every checksum
+    const Json& manifest = checkpoint.manifest();
+    std::cout << path << ": a checkpoint of stage " << checkpoint.header().stage << " at step "
+              << checkpoint.header().step << ", written on " << manifest.at("written_by").at("host").get<std::string>()
+              << " by " << manifest.at("written_by").at("ranks") << " ranks; all checksums are right\n  made with "
+              << checkpoint.header().identity.dump() << "\n  state " << manifest.at("state").dump() << '\n';
   } else if (file.has("attributes/about")) {
     std::cout << path << ": a data set of rluf, made with " << file.read_attribute("about") << '\n';
   } else {

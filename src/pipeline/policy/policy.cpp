@@ -123,22 +123,22 @@ struct RoundTable {
     for (const auto& [name, value] : metrics) row.push_back(value);
     rows.push_back(row);
   }
-  at::Tensor tensor() const {
-    at::Tensor table = torch::zeros({static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(names.size())},
-                                    torch::kFloat64);
-    for (std::size_t r = 0; r < rows.size(); ++r)
-      std::copy(rows[r].begin(), rows[r].end(), table.data_ptr<double>() + r * names.size());
-    return table;
-  }
-  void restore(const CheckpointState& state) {
-    names = state.values.at("metric_names").get<std::vector<std::string>>();
-    for (const auto& [name, tensor] : state.tensors) {
-      if (name != "rounds") continue;
-      const at::Tensor table = tensor.contiguous();
-      for (std::int64_t r = 0; r < table.size(0); ++r)
-        rows.emplace_back(table.data_ptr<double>() + r * table.size(1),
-                          table.data_ptr<double>() + (r + 1) * table.size(1));
+  void describe(StateArchive& archive) {
+    nlohmann::json list = names;
+    at::Tensor table;
+    if (!rows.empty()) {
+      const auto width = static_cast<std::int64_t>(names.size());
+      table = torch::empty({static_cast<std::int64_t>(rows.size()), width}, torch::kFloat64);
+      for (std::size_t r = 0; r < rows.size(); ++r)
+        std::copy(rows[r].begin(), rows[r].end(), table.data_ptr<double>() + r * names.size());
     }
+    archive.json("metric_names", list);
+    archive.tensor("rounds", table);
+    names = list.get<std::vector<std::string>>();
+    rows.clear();
+    for (std::int64_t r = 0; r < table.size(0); ++r)
+      rows.emplace_back(table.data_ptr<double>() + r * table.size(1),
+                        table.data_ptr<double>() + (r + 1) * table.size(1));
   }
   nlohmann::json json() const {
     nlohmann::json list = nlohmann::json::array();
@@ -151,19 +151,6 @@ struct RoundTable {
   }
 };
 
-CheckpointState checkpoint_of(const Llama& policy, const AdamW& optimizer, const std::string& stage,
-                              const nlohmann::json& identity, const RoundTable& rounds) {
-  CheckpointState state;
-  state.stage = stage;
-  state.step = static_cast<std::int64_t>(rounds.rows.size());
-  state.values = {{"identity", identity}, {"optimizer_steps", optimizer.steps_taken()}, {"metric_names", rounds.names}};
-  state.tensors = optimizer.state();
-  for (const auto& [name, tensor] : policy.parameters())
-    if (tensor.requires_grad()) state.tensors.emplace_back("weights/" + name, tensor.detach());
-  state.tensors.emplace_back("rounds", rounds.tensor());
-  return state;
-}
-
 /// Trains one policy in place, from its newest checkpoint if there is one.
 RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann::json& identity,
                         const RoundSetting& setting, const std::vector<Prompt>& prompts,
@@ -172,26 +159,23 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
   const PolicyOptions& options = setting.options;
   const std::string folder = context.directory.checkpoints(stage);
   policy.set_trainable_layers(options.train.trainable_layers);
-  AdamW optimizer(policy, options.train);
+  AdamW optimizer(policy, options.train, setting.data);
   RoundTable rounds;
-  if (const auto state = read_newest_checkpoint(folder, setting.data)) {
-    guarded(setting.data, [&] {
-      if (state->values.at("identity") != identity)
-        fail_data(
-            concat("the checkpoint of ", stage, " at round ", state->step, " was made with other options or data"),
-            "continuing would mix two runs",
-            "restore the old options, use another run.directory, or remove the policy's checkpoints");
-      optimizer.load(*state);
-      load_weights(policy, *state);
-      rounds.restore(*state);
-    });
-    log_info(concat(stage, ": continuing from the checkpoint at round ", state->step));
+  const DescribeState describe = [&](StateArchive& archive) {
+    optimizer.describe(archive);
+    describe_weights(policy, archive);
+    rounds.describe(archive);
+  };
+  if (const auto checkpoint = Checkpoint::newest(folder, setting.data)) {
+    guarded(setting.data, [&] { check_identity(checkpoint->header(), identity); });
+    guarded(setting.data, [&] { checkpoint->restore(describe); });
+    log_info(concat(stage, ": continuing from the checkpoint at round ", checkpoint->header().step));
   }
   auto round = static_cast<std::int64_t>(rounds.rows.size()), saved = round;
   context.directory.cut_metrics(stage, round);
   const auto save = [&] {
     if (saved == round) return;
-    write_checkpoint(folder, checkpoint_of(policy, optimizer, stage, identity, rounds), setting.data);
+    write_checkpoint(folder, {stage, round, identity}, describe, setting.data, context.directory.retention());
     saved = round;
   };
   Progress progress(stage, "rounds", options.rounds, round);

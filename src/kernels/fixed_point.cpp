@@ -1,0 +1,91 @@
+#include "rluf/kernels/fixed_point.hpp"
+
+#include <Kokkos_Core.hpp>
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+#include "rluf/core/error.hpp"
+#include "simd.hpp"
+
+namespace rluf {
+namespace {
+
+constexpr double kOne = static_cast<double>(std::int64_t{1} << kFixedPointBits);
+constexpr std::int64_t kBlock = std::int64_t{1} << 14;
+
+RLUF_SIMD bool add_block(const float* values, std::int64_t count, float largest, std::int64_t* sums) {
+  int bad = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float value = values[i];
+    const bool fits = std::abs(value) <= largest;  // not NaN either
+    bad |= fits ? 0 : 1;
+    sums[i] += static_cast<std::int64_t>(static_cast<double>(fits ? value : 0.0f) * kOne);
+  }
+  return bad == 0;
+}
+
+RLUF_SIMD void read_block(const std::int64_t* sums, std::int64_t count, float* values) {
+  for (std::int64_t i = 0; i < count; ++i) values[i] = static_cast<float>(static_cast<double>(sums[i]) / kOne);
+}
+
+RLUF_SIMD double squares_of_block(const float* values, std::int64_t count) {
+  double lanes[8] = {};
+  const std::int64_t whole = count - count % 8;
+  for (std::int64_t i = 0; i < whole; i += 8)
+    for (std::int64_t k = 0; k < 8; ++k)
+      lanes[k] += static_cast<double>(values[i + k]) * static_cast<double>(values[i + k]);
+  for (std::int64_t i = whole; i < count; ++i)
+    lanes[0] += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
+}
+
+/// action(block, first, count) on all threads.
+template <class Action>
+void for_blocks(const char* name, std::int64_t n, const Action& action) {
+  using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>;
+  Kokkos::parallel_for(name, Policy(0, (n + kBlock - 1) / kBlock), [&](const std::int64_t block) {
+    const std::int64_t first = block * kBlock;
+    action(static_cast<std::size_t>(block), first, std::min(kBlock, n - first));
+  });
+}
+
+std::size_t num_blocks(std::size_t n) { return (n + kBlock - 1) / kBlock; }
+
+}  // namespace
+
+double largest_term(std::int64_t num_terms) {
+  RLUF_ASSERT(num_terms > 0);
+  return std::ldexp(1.0, 62 - kFixedPointBits) / static_cast<double>(num_terms);
+}
+
+bool add_fixed_point(std::span<const float> values, double largest, std::span<std::int64_t> sums) {
+  RLUF_ASSERT(values.size() == sums.size());
+  std::vector<char> good(num_blocks(values.size()), 1);
+  for_blocks("add_fixed_point", static_cast<std::int64_t>(values.size()),
+             [&](std::size_t block, std::int64_t first, std::int64_t count) {
+               good[block] =
+                   add_block(values.data() + first, count, static_cast<float>(largest), sums.data() + first) ? 1 : 0;
+             });
+  return std::find(good.begin(), good.end(), 0) == good.end();
+}
+
+void from_fixed_point(std::span<const std::int64_t> sums, std::span<float> values) {
+  RLUF_ASSERT(values.size() == sums.size());
+  for_blocks("from_fixed_point", static_cast<std::int64_t>(values.size()),
+             [&](std::size_t, std::int64_t first, std::int64_t count) {
+               read_block(sums.data() + first, count, values.data() + first);
+             });
+}
+
+double sum_of_squares(std::span<const float> values) {
+  std::vector<double> sums(num_blocks(values.size()), 0.0);
+  for_blocks("sum_of_squares", static_cast<std::int64_t>(values.size()),
+             [&](std::size_t block, std::int64_t first, std::int64_t count) {
+               sums[block] = squares_of_block(values.data() + first, count);
+             });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+}  // namespace rluf
