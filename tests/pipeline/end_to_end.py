@@ -50,6 +50,8 @@ for ranks in (2, 3, 4):
     check(samples(runs[1]) == samples(runs[ranks]), f"samples on {ranks} ranks are those of 1")
     one, many = [json.loads((runs[n] / "tables/validation.json").read_text()) for n in (1, ranks)]
     check(one == many, f"the validation table of {ranks} ranks is that of 1")
+check((runs[1] / "models/reference/model.safetensors").read_bytes() != (runs[1] / "models/policy_w0.3/model.safetensors").read_bytes(),
+      "the policy has learnt, so that equal bits mean something")
 page = (runs[2] / "report.html").read_text()
 check('class="missing"' not in page, "every picture and stage is in the report: "
       + "; ".join(re.findall(r'class="missing">([^<]*)', page)))
@@ -114,4 +116,4 @@ for part in list(training) + random.choices(list(training), k=4):
     shutil.rmtree(folder)
     cases += 1
 shutil.rmtree(work)
-finish(20 + 4 * cases)
+finish(21 + 4 * cases)

@@ -114,6 +114,35 @@ for path, parts in ((run / "models/love", ["a reward model, whole", "prior_corre
     check(all(part in text for part in parts), f"inspect {path.name} does not say {parts}:\n{text[:600]}")
 
 
+# compare, verify, prune: bit-equal or not, whole or damaged, kept or removed.
+same = rluf("compare", chat, run / "models/policy_w0.3")
+check(same.returncode == 0 and "equal in every bit" in same.stdout, f"compare of equal folders\n{same.stdout}{same.stderr}")
+differ = rluf("compare", run / "models/reference", run / "models/policy_w0.3")
+check(differ.returncode == 1 and "elements differ, the first is" in differ.stdout, f"compare of the reference and a policy\n{differ.stdout[-800:]}")
+first, last = sorted((run / "checkpoints/love").glob("step_*.h5"))
+other = rluf("compare", first, last)
+check(other.returncode == 1 and "second/score.weight: " in other.stdout, f"compare of two checkpoints\n{other.stdout[-800:]}")
+check(rluf("compare", last, last).returncode == 0, "a checkpoint equals itself")
+check(rluf("compare", last).returncode == 2, "compare needs two")
+used = work / "used"
+shutil.copytree(run, used)
+whole = rluf("verify", used)
+check(whole.returncode == 0 and " 0 damaged" in whole.stdout, f"verify\n{whole.stdout[-800:]}{whole.stderr[-300:]}")
+damaged = used / "checkpoints/love" / last.name
+content = bytearray(damaged.read_bytes())
+content[len(content) // 2] ^= 1
+damaged.write_bytes(content)
+result = rluf("verify", used)
+check(result.returncode == 3 and f"{damaged}: DAMAGED" in result.stdout, f"verify of a damaged file\n{result.stdout[-800:]}")
+result = rluf("prune", used, "--run.keep_last=1")
+check(result.returncode == 3 and (damaged.parent / first.name).exists(), f"prune keeps the last whole one\n{result.stderr[-600:]}")
+damaged.write_bytes(last.read_bytes())
+result = rluf("prune", used, "--run.keep_last=1")
+check(result.returncode == 0 and "MiB freed" in result.stdout and not (damaged.parent / first.name).exists() and damaged.exists(),
+      f"prune\n{result.stdout[-600:]}{result.stderr[-600:]}")
+check(rluf("prune", work).returncode == 2, "prune needs a run directory")
+
+
 # Progress: a line that is rewritten where a person watches, also through mpirun; whole lines elsewhere.
 def on_terminal(*words):
     leader, follower = pty.openpty()
@@ -139,4 +168,4 @@ for launcher in ([], [*mpirun, "-n", "2"]):
 piped = rluf(*simulate[1:], f"--run.directory={work}/piped")
 check("\r" not in piped.stderr and "\x1b" not in piped.stderr, "no rewriting where nobody watches")
 shutil.rmtree(work)
-finish(40)
+finish(52)

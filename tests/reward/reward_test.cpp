@@ -120,7 +120,7 @@ class RewardTest : public testing::Test {
       objective->train.learning_rate = 1e-2;
       objective->train.global_batch = 32;
       objective->train.micro_batch_tokens = 512;
-      objective->train.epochs = 10;
+      objective->train.epochs = 6;
     }
     options_.helpfulness.margin = 0.5;
     options_.bootstrap_replicates = 60;

@@ -25,7 +25,13 @@ constexpr const char* kVersion = "0.1.0";
 constexpr std::int64_t kProgramBytes = std::int64_t{200} << 20;
 
 bool takes_operands(const std::string& command) {
-  return std::set<std::string>{"tokenize", "score", "generate", "export", "inspect"}.contains(command);
+  return std::set<std::string>{"tokenize", "score", "generate", "export", "inspect", "compare", "verify", "prune"}
+      .contains(command);
+}
+
+/// Looks at files on one rank, without a device.
+bool is_plain_tool(const std::string& command) {
+  return std::set<std::string>{"tokenize", "inspect", "compare", "verify", "prune"}.contains(command);
 }
 
 /// Options that change how a run goes on but not what comes out.
@@ -135,7 +141,11 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   const Communicator world = Communicator::world();
   guarded(world, [&] {
     if (world.rank() != 0) return;
-    line.command == "tokenize" ? tool_tokenize(line.operands) : tool_inspect(config, line.operands);
+    if (line.command == "tokenize") tool_tokenize(line.operands);
+    if (line.command == "inspect") tool_inspect(config, line.operands);
+    if (line.command == "compare") tool_compare(line.operands);
+    if (line.command == "verify") tool_verify(line.operands);
+    if (line.command == "prune") tool_prune(config, line.operands);
   });
 }
 
@@ -153,7 +163,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   if (line.validate && takes_operands(line.command))
     fail_input(concat("--validate does not go with ", line.command), "it checks what runs and their stages need",
                "leave it out");
-  if (line.command == "tokenize" || line.command == "inspect") return run_plain_tool(line, config);
+  if (is_plain_tool(line.command)) return run_plain_tool(line, config);
   environment.configure(config.run.threads, config.run.device);
   const ProcessGrid grid = ProcessGrid::make(config.parallel.shard, config.parallel.tensor);
   install_stop_handler();

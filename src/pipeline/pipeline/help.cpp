@@ -49,6 +49,13 @@ const std::vector<CommandHelp>& commands() {
       {"inspect", "FILE.h5 | MODEL_FOLDER",
        "Say what a checkpoint, a data set or a model folder holds, and whether it is whole.",
        "rluf inspect runs/love1/checkpoints/love/step_00000100.h5"},
+      {"compare", "A B",
+       "Say which tensors of two checkpoints or two model folders differ; exit code 0 if every bit is equal.",
+       "rluf compare runs/a/models/love runs/b/models/love"},
+      {"verify", "RUN", "Check every checkpoint (checksums) and model (shapes) of a run directory.",
+       "rluf verify runs/love1"},
+      {"prune", "RUN", "Remove the checkpoints of a run that run.keep_last and run.keep_every do not keep.",
+       "rluf prune runs/love1 --run.keep_last=1"},
       {"options", "", "Print the parameter page: every option with default, unit, range and meaning.",
        "rluf options > inputs/README.md"},
   };

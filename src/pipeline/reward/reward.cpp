@@ -190,16 +190,13 @@ Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardO
   return table;
 }
 
-/// The objective's model before training: one scalar head on the starting model. A new head is zero, so that every text
-/// starts with the same score; a random one would start it with noise of a few logits.
+/// The objective's model before training: one scalar head on the starting model.
 RewardModel starting_reward(const std::string& name, const StageContext& context, const std::string& base) {
   std::optional<RewardModel> reward;
   guarded(context.grid.data, [&] {
     reward.emplace(RewardModel{.model = Llama::load(base, context.device, 1, context.seed()),
                                .text = load_model_text(base, context.model),
                                .calibration = {.objective = name, .kind = name == "love" ? "binary" : "pairwise"}});
-    const torch::NoGradGuard no_grad;
-    if (LlamaConfig::from_folder(base).num_scores == 0) reward->model.parameter("score.weight").zero_();
   });
   reward->model.set_compute_type(compute_type(context.model));
   return std::move(*reward);

@@ -13,6 +13,13 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
 void tool_generate(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid,
                    at::Device device);
 void tool_export(const RunConfig& config, const std::vector<std::string>& operands, const ProcessGrid& grid);
+/// Which tensors of two checkpoints or model folders differ, where first and by how much.
+/// @throws Error(kOther) if any does
+void tool_compare(const std::vector<std::string>& operands);
+/// Checksums of every checkpoint of a run and shapes of its models. @throws Error(kBadData) if one is damaged
+void tool_verify(const std::vector<std::string>& operands);
+/// Removes the checkpoints of a run that run.keep_last and run.keep_every do not keep.
+void tool_prune(const RunConfig& config, const std::vector<std::string>& operands);
 void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands);
 /// Checks everything that `command` would need, says what was checked, and makes nothing. @collective
 void validate_inputs(const RunConfig& config, const std::string& command, const ProcessGrid& grid);
