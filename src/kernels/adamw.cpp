@@ -2,17 +2,14 @@
 // between the vectors of a loop and its last elements.
 #include "rluf/kernels/adamw.hpp"
 
-#include <Kokkos_Core.hpp>
-#include <algorithm>
 #include <cmath>
 
 #include "rluf/core/error.hpp"
+#include "rows.hpp"
 #include "simd.hpp"
 
 namespace rluf {
 namespace {
-
-constexpr std::int64_t kBlock = std::int64_t{1} << 14;
 
 struct Factors {
   float decay, beta1, rest1, beta2, rest2, step_size, correction2, epsilon, gradient_scale;
@@ -44,12 +41,8 @@ void adamw_update(std::span<float> weights, std::span<const float> gradients, st
                         static_cast<float>(std::sqrt(1 - std::pow(rates.beta2, t))),
                         static_cast<float>(rates.epsilon),
                         static_cast<float>(rates.gradient_scale)};
-  const auto size = static_cast<std::int64_t>(n);
-  using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>;
-  Kokkos::parallel_for("adamw_update", Policy(0, (size + kBlock - 1) / kBlock), [&](const std::int64_t block) {
-    const std::int64_t from = block * kBlock;
-    update(weights.data() + from, gradients.data() + from, first.data() + from, second.data() + from,
-           std::min(kBlock, size - from), factors);
+  for_blocks("adamw_update", static_cast<std::int64_t>(n), [&](std::size_t, std::int64_t from, std::int64_t count) {
+    update(weights.data() + from, gradients.data() + from, first.data() + from, second.data() + from, count, factors);
   });
 }
 

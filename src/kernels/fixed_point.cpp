@@ -1,19 +1,18 @@
 #include "rluf/kernels/fixed_point.hpp"
 
-#include <Kokkos_Core.hpp>
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <vector>
 
 #include "rluf/core/error.hpp"
+#include "rows.hpp"
 #include "simd.hpp"
 
 namespace rluf {
 namespace {
 
 constexpr double kOne = static_cast<double>(std::int64_t{1} << kFixedPointBits);
-constexpr std::int64_t kBlock = std::int64_t{1} << 14;
 
 RLUF_SIMD bool add_block(const float* values, std::int64_t count, float largest, std::int64_t* sums) {
   int bad = 0;
@@ -41,17 +40,7 @@ RLUF_SIMD double squares_of_block(const float* values, std::int64_t count) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
-/// action(block, first, count) on all threads.
-template <class Action>
-void for_blocks(const char* name, std::int64_t n, const Action& action) {
-  using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace>;
-  Kokkos::parallel_for(name, Policy(0, (n + kBlock - 1) / kBlock), [&](const std::int64_t block) {
-    const std::int64_t first = block * kBlock;
-    action(static_cast<std::size_t>(block), first, std::min(kBlock, n - first));
-  });
-}
-
-std::size_t num_blocks(std::size_t n) { return (n + kBlock - 1) / kBlock; }
+std::size_t num_blocks(std::size_t n) { return (n + kElementBlock - 1) / kElementBlock; }
 
 }  // namespace
 

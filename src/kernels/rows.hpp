@@ -1,5 +1,6 @@
 #pragma once
 #include <Kokkos_Core.hpp>
+#include <algorithm>
 #include <cstdint>
 
 namespace rluf {
@@ -12,6 +13,17 @@ void for_rows(const char* name, std::int64_t num_rows, std::int64_t few, const R
   } else {
     for (std::int64_t r = 0; r < num_rows; ++r) row(r);
   }
+}
+
+constexpr std::int64_t kElementBlock = std::int64_t{1} << 14;  ///< elements that a thread takes at a time
+
+/// action(block, first, count) for the elements [first, first + count) of each block of 0 to n - 1.
+template <class Action>
+void for_blocks(const char* name, std::int64_t n, const Action& action) {
+  for_rows(name, (n + kElementBlock - 1) / kElementBlock, 1, [&](const std::int64_t block) {
+    const std::int64_t first = block * kElementBlock;
+    action(static_cast<std::size_t>(block), first, std::min(kElementBlock, n - first));
+  });
 }
 
 }  // namespace rluf

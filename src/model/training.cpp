@@ -38,24 +38,6 @@ class ExampleOrder {
   std::vector<std::int64_t> order_;
 };
 
-/// Adds up rows of `width` numbers, one a micro-batch, in the order of the micro-batches: the same bits on any number
-/// of ranks. `gathered`: rank after rank, each with its micro-batches rank, rank + size, ...
-std::vector<double> sum_in_order(const std::vector<double>& gathered, std::size_t width, std::int64_t num_micro_batches,
-                                 int num_ranks) {
-  RLUF_ASSERT(gathered.size() == width * static_cast<std::size_t>(num_micro_batches));
-  std::vector<std::size_t> next(static_cast<std::size_t>(num_ranks), 0);
-  for (std::size_t r = 1; r < next.size(); ++r)
-    next[r] = next[r - 1] + width * static_cast<std::size_t>(
-                                        (num_micro_batches - static_cast<std::int64_t>(r) + num_ranks) / num_ranks);
-  std::vector<double> sums(width, 0.0);
-  for (std::int64_t m = 0; m < num_micro_batches; ++m) {
-    std::size_t& position = next[static_cast<std::size_t>(m % num_ranks)];
-    for (std::size_t i = 0; i < width; ++i) sums[i] += gathered[position + i];
-    position += width;
-  }
-  return sums;
-}
-
 /// Metrics of the steps since the last row of metrics.csv. Part of a checkpoint, so that a restart changes no row.
 struct MetricWindow {
   std::map<std::string, double> sums, last_averages;
@@ -198,8 +180,14 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
   const std::string list = data.broadcast(names, 0);  // rank 0 has the first micro-batch
   for (std::size_t first = 0; first < list.size(); first = list.find('\n', first) + 1)
     metric_names.push_back(list.substr(first, list.find('\n', first) - first));
-  const std::vector<double> sums =
-      sum_in_order(data.all_gather(mine), metric_names.size() + 1, num_micro_batches, data.size());
+  // A row for each micro-batch, filled by its rank alone and added up in their order: the same bits on any number of
+  // ranks.
+  const std::size_t width = metric_names.size() + 1;
+  std::vector<double> rows(width * micro_batches.size(), 0.0), sums(width, 0.0);
+  const auto rank = static_cast<std::size_t>(data.rank()), size = static_cast<std::size_t>(data.size());
+  for (std::size_t i = 0; i < mine.size(); ++i) rows.at((rank + i / width * size) * width + i % width) = mine[i];
+  data.all_reduce(rows);
+  for (std::size_t i = 0; i < rows.size(); ++i) sums[i % width] += rows[i];
   result.loss = sums[0] / divisor;
   for (std::size_t i = 0; i < metric_names.size(); ++i) result.metrics[metric_names[i]] = sums[i + 1] / divisor;
   if (!std::isfinite(result.loss))

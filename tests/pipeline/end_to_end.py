@@ -19,11 +19,11 @@ work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_end_"))
 def numbers(folder):
     """Every number of metrics.csv that is not a time, a speed or a size in memory."""
     with open(folder / "metrics.csv") as file:
-        rows = [(row["stage"], row["step"], row["name"]) for row in csv.DictReader(file) if row["step"] != "0"]
-        check(len(rows) == len(set(rows)), f"{folder}: a row of metrics.csv stands twice")
-    with open(folder / "metrics.csv") as file:
-        return {(row["stage"], row["step"], row["name"]): float(row["value"]) for row in csv.DictReader(file)
-                if "second" not in row["name"] and "memory" not in row["name"]}
+        rows = list(csv.DictReader(file))
+    keys = [(row["stage"], row["step"], row["name"]) for row in rows if row["step"] != "0"]
+    check(len(keys) == len(set(keys)), f"{folder}: a row of metrics.csv stands twice")
+    return {(row["stage"], row["step"], row["name"]): float(row["value"]) for row in rows
+            if "second" not in row["name"] and "memory" not in row["name"]}
 
 
 def equal(a, b, what):

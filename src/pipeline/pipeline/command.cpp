@@ -24,14 +24,13 @@ constexpr const char* kVersion = "0.1.0";
 /// What LibTorch, MPI, HDF5 and their buffers come to once they have been used.
 constexpr std::int64_t kProgramBytes = std::int64_t{200} << 20;
 
-bool takes_operands(const std::string& command) {
-  return std::set<std::string>{"tokenize", "score", "generate", "export", "inspect", "compare", "verify", "prune"}
-      .contains(command);
-}
-
 /// Looks at files on one rank, without a device.
 bool is_plain_tool(const std::string& command) {
   return std::set<std::string>{"tokenize", "inspect", "compare", "verify", "prune"}.contains(command);
+}
+
+bool takes_operands(const std::string& command) {
+  return is_plain_tool(command) || std::set<std::string>{"score", "generate", "export"}.contains(command);
 }
 
 /// Options that change how a run goes on but not what comes out.

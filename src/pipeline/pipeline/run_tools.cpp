@@ -137,11 +137,11 @@ void tool_prune(const RunConfig& config, const std::vector<std::string>& operand
     const std::uintmax_t before = sizes();
     // The newest that verifies stays, whatever newer ones are damaged.
     const auto newest = Checkpoint::newest(folder, Communicator::self());
-    for (const std::string& path : list_checkpoints(folder)) {
-      if (newest && path == newest->path()) break;
-      fail_data(path + " is damaged and newer than what would stay", "pruning could remove the last whole checkpoint",
+    const auto paths = list_checkpoints(folder);
+    if (!paths.empty() && (!newest || newest->path() != paths.front()))
+      fail_data(paths.front() + " is damaged and newer than what would stay",
+                "pruning could remove the last whole checkpoint",
                 "look at it with rluf verify, remove it, and prune again");
-    }
     for (const std::string& path : prune_checkpoints(folder, config.run.checkpoints)) {
       std::cout << "removed " << path << '\n';
       ++num_removed;
