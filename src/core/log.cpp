@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -11,6 +12,7 @@
 #include <fstream>
 #include <iostream>
 #include <mutex>
+#include <sstream>
 
 #include "rluf/core/error.hpp"
 
@@ -21,6 +23,9 @@ struct LogState {
   std::mutex mutex;
   int rank = 0, num_ranks = 1;
   std::ofstream file;
+  std::string path;
+  std::int64_t first_byte = 0;  ///< of this start
+  std::atomic<const char*> collective = nullptr;
   ProgressMark mark;
   double mark_seconds = now_seconds();
   bool terminal_line_open = false;
@@ -80,6 +85,13 @@ long status_bytes(const std::string& name) {
   return 0;
 }
 
+/// 0 if there is no such file.
+std::int64_t file_bytes(const std::string& path) {
+  std::error_code missing;
+  const auto size = std::filesystem::file_size(path, missing);
+  return missing ? 0 : static_cast<std::int64_t>(size);
+}
+
 }  // namespace
 
 void set_log_rank(int rank, int num_ranks) {
@@ -96,6 +108,32 @@ void set_log_file(const std::string& path) {
   if (!log.file)
     fail_input(concat("cannot write the log ", path), "the run would leave no trace",
                "check the directory's rights and space");
+  log.path = path;
+  log.first_byte = file_bytes(path);
+}
+
+std::int64_t log_bytes() {
+  std::lock_guard lock(state().mutex);
+  return state().file.is_open() ? file_bytes(state().path) : 0;
+}
+
+std::int64_t supersede_log(std::int64_t kept_bytes) {
+  LogState& log = state();
+  std::lock_guard lock(log.mutex);
+  if (!log.file.is_open() || kept_bytes >= log.first_byte) return 0;
+  std::ostringstream content;
+  content << std::ifstream(log.path, std::ios::binary).rdbuf();
+  const std::string all = content.str();
+  const auto kept = static_cast<std::size_t>(kept_bytes), first = static_cast<std::size_t>(log.first_byte);
+  if (all.size() < first) return 0;
+  std::ofstream(log.path + ".superseded", std::ios::app | std::ios::binary) << all.substr(kept, first - kept) << "\n";
+  const std::string temporary = log.path + ".part";
+  std::ofstream(temporary, std::ios::binary) << all.substr(0, kept) << all.substr(first);
+  log.file.close();
+  std::filesystem::rename(temporary, log.path);
+  log.file.open(log.path, std::ios::app);
+  log.first_byte = kept_bytes;
+  return static_cast<std::int64_t>(first - kept);
 }
 
 void log_info(const std::string& text) {
@@ -114,20 +152,26 @@ void log_error(const std::string& text) {
   std::string place = who();
   if (!mark.stage.empty())
     place += concat("stage ", mark.stage, mark.step >= 0 ? concat(" step ", mark.step) : "", ": ");
+  if (const char* name = state().collective) place += concat("in the collective ", name, ": ");
   print_line(concat("error: ", place, text));
 }
 
 void set_progress_mark(const std::string& stage, long step) {
   std::lock_guard lock(state().mutex);
+  state().mark = {};
   state().mark.stage = stage;
   state().mark.step = step;
   state().mark_seconds = now_seconds();
 }
 
+InCollective::InCollective(const char* name) : outer_(state().collective.exchange(name)) {}
+InCollective::~InCollective() { state().collective = outer_; }
+
 ProgressMark progress_mark() {
   std::lock_guard lock(state().mutex);
   ProgressMark mark = state().mark;
   mark.age_seconds = now_seconds() - state().mark_seconds;
+  if (const char* name = state().collective) mark.collective = name;
   return mark;
 }
 
@@ -155,15 +199,19 @@ void Progress::update(long done, const std::string& text) {
   set_progress_mark(stage_, done);
   LogState& log = state();
   std::lock_guard lock(log.mutex);
+  const double now = now_seconds(), elapsed = now - start_seconds_;
+  const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
+  log.mark.unit = unit_;
+  log.mark.text = text;
+  log.mark.total = total_;
+  log.mark.rate = rate;
   if (log.rank != 0) return;
   static const bool on_terminal = is_watched();
-  const double now = now_seconds(), elapsed = now - start_seconds_;
   const bool last = done >= total_;
   if (last && !open_line_ && elapsed < 5.0) return;  // too short to be worth a line
   const bool rewrite = on_terminal && now - last_rewrite_seconds_ >= 0.2,
              line = last || now - last_line_seconds_ >= 30.0;
   if (!rewrite && !line) return;
-  const double rate = elapsed > 0 ? static_cast<double>(done - first_) / elapsed : 0;
   char figures[96];
   std::snprintf(figures, sizeof figures, "%ld/%ld %s, %.3g %s/s, %.0f s left", done, total_, unit_.c_str(), rate,
                 unit_.c_str(), rate > 0 ? static_cast<double>(total_ - done) / rate : 0.0);

@@ -1,117 +1,25 @@
 #include "rluf/io/checkpoint.hpp"
 
 #include <ATen/ATen.h>
-#include <unistd.h>
-#include <zlib.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
+#include "checkpoint_format.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
-#include "rluf/io/run_directory.hpp"
 
 namespace rluf {
 namespace {
 
 namespace fs = std::filesystem;
+using checkpoint_format::checksum;
+using checkpoint_format::elements_of_row;
+using checkpoint_format::kBlockElements;
+using checkpoint_format::stored_shape;
 
-/// Version of the layout, raised with every change of it.
-/// 1: tensors/NAME, attributes/manifest with block checksums; values.identity
-/// 2: identity and state beside each other in the manifest; tensors may be written as rows of different ranks
-constexpr int kFormatVersion = 2;
-/// Checksums cover blocks of this many elements, fixed by the tensor alone and not by who wrote it.
-constexpr std::int64_t kBlockElements = std::int64_t{1} << 20;
-
-std::uint32_t checksum(const void* data, std::size_t num_bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, static_cast<const Bytef*>(data), num_bytes));
-}
-
-/// Elements [first, last) of the flat global tensor lie in `data`: their checksums, cut where a block ends, as triples
-/// (block, bytes, crc32).
-std::vector<std::int64_t> piece_checksums(const at::Tensor& data, Range elements) {
-  std::vector<std::int64_t> pieces;
-  const auto width = static_cast<std::int64_t>(data.element_size());
-  for (std::int64_t first = elements.first; first < elements.last;) {
-    const std::int64_t block = first / kBlockElements, last = std::min(elements.last, (block + 1) * kBlockElements);
-    const auto num_bytes = static_cast<std::size_t>((last - first) * width);
-    const char* from = static_cast<const char*>(data.const_data_ptr()) + (first - elements.first) * width;
-    pieces.insert(pieces.end(), {block, static_cast<std::int64_t>(num_bytes), checksum(from, num_bytes)});
-    first = last;
-  }
-  return pieces;
-}
-
-/// Checksums of whole blocks from everyone's pieces, which stand in the order of the elements.
-std::vector<std::int64_t> block_checksums(const std::vector<std::int64_t>& pieces) {
-  std::vector<std::int64_t> blocks;
-  for (std::size_t i = 0; i < pieces.size(); i += 3) {
-    if (pieces[i] == static_cast<std::int64_t>(blocks.size())) {
-      blocks.push_back(pieces[i + 2]);
-    } else {
-      blocks.back() = static_cast<std::int64_t>(
-          crc32_combine(static_cast<uLong>(blocks.back()), static_cast<uLong>(pieces[i + 2]), pieces[i + 1]));
-    }
-  }
-  return blocks;
-}
-
-std::int64_t elements_of_row(const std::vector<std::int64_t>& shape) {
-  std::int64_t count = 1;
-  for (std::size_t d = 1; d < shape.size(); ++d) count *= shape[d];
-  return count;
-}
-
-/// A tensor of no dimensions is stored as one row.
-std::vector<std::int64_t> stored_shape(const std::vector<std::int64_t>& shape) {
-  return shape.empty() ? std::vector<std::int64_t>{1} : shape;
-}
-
-std::string file_name(const std::string& folder, std::int64_t step) {
-  char name[32];
-  std::snprintf(name, sizeof name, "step_%08ld.h5", static_cast<long>(step));
-  return folder + "/" + name;
-}
-
-std::string host_name() {
-  char name[256] = "";
-  gethostname(name, sizeof name - 1);
-  return name;
-}
-
-/// What a checkpoint will hold, as this rank's rows.
-class Collector : public StateArchive {
- public:
-  struct Part {
-    std::string name;
-    std::vector<std::int64_t> shape;  ///< global, as the component has it
-    at::Tensor rows;
-  };
-  explicit Collector(const Communicator& comm) : comm_(comm) {}
-  void number(const std::string& name, std::int64_t& value) override { state[name] = value; }
-  void json(const std::string& name, Json& value) override { state[name] = value; }
-  void tensor(const std::string& name, at::Tensor& tensor) override {
-    const std::vector<std::int64_t> shape = stored_shape(tensor.sizes().vec());
-    const Range mine = shard_range(shape[0], comm_.size(), comm_.rank());
-    add(name, tensor.sizes().vec(), tensor.detach().view(shape).narrow(0, mine.first, mine.count()));
-  }
-  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
-    RLUF_ASSERT(mine.size(0) == shard_range(shape.at(0), comm_.size(), comm_.rank()).count());
-    add(name, shape, mine.detach());
-  }
-  Json state = Json::object();
-  std::vector<Part> parts;
-
- private:
-  void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows) {
-    parts.push_back({name, std::move(shape), rows.to(at::kCPU).contiguous()});
-  }
-  const Communicator& comm_;
-};
-
-/// Reads what a Collector wrote.
+/// Reads what a CheckpointWriter wrote.
 class Restorer : public StateArchive {
  public:
   Restorer(const Hdf5File& file, const Json& manifest, const Communicator& comm)
@@ -167,20 +75,12 @@ Json read_manifest(const Hdf5File& file) {
   if (file.read_attribute("manifest_crc32") != std::to_string(checksum(text.data(), text.size())))
     fail_data(file.path() + ": the manifest's checksum is wrong", "the file is damaged", "use an older checkpoint");
   Json manifest = Json::parse(text, nullptr, false);
-  if (manifest.is_discarded() || manifest.value("format_version", 0) != kFormatVersion)
+  if (manifest.is_discarded() || manifest.value("format_version", 0) != checkpoint_format::kVersion)
     fail_data(concat(file.path(), " has the format version ",
                      manifest.is_discarded() ? "?" : manifest.value("format_version", Json(0)).dump()),
-              concat("this program reads version ", kFormatVersion), "continue with the program that wrote it");
+              concat("this program reads version ", checkpoint_format::kVersion),
+              "continue with the program that wrote it");
   return manifest;
-}
-
-void check_space(const std::string& folder, std::int64_t num_bytes) {
-  fs::create_directories(folder);
-  const auto space = fs::space(folder);
-  if (static_cast<std::int64_t>(space.available) < num_bytes + (1 << 20))
-    fail_input(concat("the disk of ", folder, " has ", space.available >> 20, " MiB left, a checkpoint needs ",
-                      num_bytes >> 20),
-               "the run could not be continued", "free space; earlier checkpoints are untouched");
 }
 
 /// Checks this rank's share of the blocks of one tensor.
@@ -197,55 +97,26 @@ void verify_tensor(const Hdf5File& file, const Json& entry, const Communicator& 
   if (elements.count() <= 0) return;
   const std::int64_t first_row = elements.first / row, last_row = (elements.last + row - 1) / row;
   const at::Tensor flat = file.read_rows("tensors/" + name, first_row, last_row).view(-1);
-  const auto pieces =
-      piece_checksums(flat.narrow(0, elements.first - first_row * row, elements.count()).contiguous(), elements);
-  for (std::size_t i = 0; i < pieces.size(); i += 3)
-    if (expected.at(static_cast<std::size_t>(pieces[i])) != pieces[i + 2])
+  const at::Tensor mine = flat.narrow(0, elements.first - first_row * row, elements.count());
+  for (const auto& piece : checkpoint_format::pieces_of(mine.const_data_ptr(), mine.element_size(), elements))
+    if (expected.at(static_cast<std::size_t>(piece.block)) != piece.crc32)
       fail_data(concat(file.path(), ": the checksum of ", name, " is wrong"), "the file is damaged",
                 "use an older checkpoint");
 }
 
 }  // namespace
 
-void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,
-                      const Communicator& comm, const Retention& retention) {
-  Collector collected(comm);
-  describe(collected);
-  std::int64_t num_bytes = 0;
-  for (const auto& part : collected.parts) num_bytes += static_cast<std::int64_t>(part.rows.nbytes());
-  num_bytes = comm.all_reduce(num_bytes);
-  guarded(comm, [&] {
-    if (comm.rank() == 0) check_space(folder, num_bytes);
-  });
-  Hdf5File file = Hdf5File::create(file_name(folder, header.step), comm);
-  Json manifest{{"format_version", kFormatVersion},
-                {"stage", header.stage},
-                {"step", header.step},
-                {"identity", header.identity},
-                {"state", collected.state},
-                {"written_by", {{"host", host_name()}, {"ranks", comm.size()}}},
-                {"block_elements", kBlockElements},
-                {"tensors", Json::array()}};
-  for (const auto& part : collected.parts) {
-    const std::vector<std::int64_t> shape = stored_shape(part.shape);
-    const Range rows = shard_range(shape[0], comm.size(), comm.rank());
-    file.create_dataset("tensors/" + part.name, part.rows.scalar_type(), shape);
-    file.write_rows("tensors/" + part.name, rows.first, part.rows);
-    const std::int64_t row = elements_of_row(shape);
-    manifest["tensors"].push_back(
-        {{"name", part.name},
-         {"shape", part.shape},
-         {"type", c10::toString(part.rows.scalar_type())},
-         {"crc32", block_checksums(comm.all_gather(piece_checksums(part.rows, {rows.first * row, rows.last * row})))}});
+std::vector<checkpoint_format::Piece> checkpoint_format::pieces_of(const void* data, std::int64_t element_bytes,
+                                                                   Range elements) {
+  std::vector<Piece> pieces;
+  for (std::int64_t first = elements.first; first < elements.last;) {
+    const std::int64_t block = first / kBlockElements, last = std::min(elements.last, (block + 1) * kBlockElements);
+    const auto num_bytes = static_cast<std::size_t>((last - first) * element_bytes);
+    const char* from = static_cast<const char*>(data) + (first - elements.first) * element_bytes;
+    pieces.push_back({block, static_cast<std::int64_t>(num_bytes), checksum(from, num_bytes)});
+    first = last;
   }
-  const std::string text = comm.broadcast(manifest.dump(), 0);
-  file.write_attribute("manifest", text);
-  file.write_attribute("manifest_crc32", std::to_string(checksum(text.data(), text.size())));
-  file.commit();
-  const Checkpoint written(file_name(folder, header.step), comm);  // verified before an older one may go
-  guarded(comm, [&] {
-    if (comm.rank() == 0) prune_checkpoints(folder, retention);
-  });
+  return pieces;
 }
 
 Checkpoint::Checkpoint(const std::string& path, const Communicator& comm)
@@ -253,7 +124,7 @@ Checkpoint::Checkpoint(const std::string& path, const Communicator& comm)
   guarded(comm, [&] {
     manifest_ = read_manifest(file_);
     header_ = {manifest_.at("stage").get<std::string>(), manifest_.at("step").get<std::int64_t>(),
-               manifest_.at("identity")};
+               manifest_.at("identity"), manifest_.at("about")};
     for (const Json& entry : manifest_.at("tensors")) verify_tensor(file_, entry, comm);
   });
 }

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 
 namespace rluf {
@@ -127,6 +128,7 @@ Hdf5File Hdf5File::create(const std::string& path, const Communicator& comm) {
     const auto folder = std::filesystem::path(path).parent_path();
     if (comm.rank() == 0 && !folder.empty()) std::filesystem::create_directories(folder);
   });
+  const InCollective here("HDF5 create");
   const Handle access = access_list(comm);
   impl->file = H5Fcreate(impl->temporary.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, access);
   guarded(comm, [&] {
@@ -147,6 +149,7 @@ Hdf5File Hdf5File::open(const std::string& path, const Communicator& comm) {
                 "remove it and run the stage that makes it");
   });
   auto impl = std::unique_ptr<Impl>(new Impl{.comm = comm});
+  const InCollective here("HDF5 open");
   const Handle access = access_list(comm);
   impl->file = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access);
   guarded(comm, [&] {
@@ -157,19 +160,39 @@ Hdf5File Hdf5File::open(const std::string& path, const Communicator& comm) {
   return Hdf5File(std::move(impl), path);
 }
 
-void Hdf5File::commit() {
-  const Communicator comm = impl_->comm;
+Hdf5File Hdf5File::take_up(const std::string& path, const Communicator& comm) {
+  auto impl = std::unique_ptr<Impl>(new Impl{.comm = comm, .writing = true, .temporary = path + ".part"});
+  const Handle access = access_list(comm);
+  impl->file = H5Fopen(impl->temporary.c_str(), H5F_ACC_RDWR, access);
+  guarded(comm, [&] {
+    if (impl->file < 0)
+      fail_data(concat("cannot go on writing ", path), library_message(), "the disk may be full: free space");
+  });
+  return Hdf5File(std::move(impl), path);
+}
+
+void Hdf5File::close() {
+  const InCollective here("HDF5 flush and close");
   const bool flushed =
       H5Fflush(impl_->file, H5F_SCOPE_GLOBAL) >= 0;  // the only thing that makes ranks sync their writes
   const bool closed = H5Fclose(impl_->file) >= 0;
   impl_->file = -1;
-  guarded(comm, [&] {
+  guarded(impl_->comm, [&] {
     if (!flushed || !closed)
       fail_data(concat("cannot finish ", path_), library_message(), "the disk may be full: free space and run again");
   });
-  guarded(comm, [&] {
-    if (comm.rank() == 0) publish_file(impl_->temporary, path_);
+}
+
+void Hdf5File::commit() {
+  close();
+  guarded(impl_->comm, [&] {
+    if (impl_->comm.rank() == 0) publish_file(impl_->temporary, path_);
   });
+  impl_->writing = false;
+}
+
+void Hdf5File::leave() {
+  close();
   impl_->writing = false;
 }
 
@@ -216,6 +239,7 @@ void Hdf5File::write_rows(const std::string& name, std::int64_t first_row, const
       starts[0] = static_cast<hsize_t>(first_row);
       H5Sselect_hyperslab(file_space, H5S_SELECT_SET, starts.data(), nullptr, counts.data(), nullptr);
     }
+    const InCollective here("HDF5 write");
     status = H5Dwrite(dataset, stored_type(data.scalar_type()), memory_space, file_space, transfer_list(true),
                       data.data_ptr());
   }
@@ -264,6 +288,12 @@ at::ScalarType Hdf5File::type(const std::string& name) const {
     if (H5Tequal(type, stored_type(known)) > 0) return known;
   fail_data(concat(path_, ": the dataset ", name, " has an unknown type"), "it is an HDF5 file of something else",
             "remove it and run the stage that makes it");
+}
+
+std::int64_t Hdf5File::offset(const std::string& name) const {
+  const haddr_t address = H5Dget_offset(open_dataset(impl_->file, name, path_));
+  RLUF_ASSERT(address != HADDR_UNDEF);
+  return static_cast<std::int64_t>(address);
 }
 
 std::vector<std::string> Hdf5File::names() const {

@@ -212,4 +212,27 @@ void write_text(const std::string& path, const std::string& text) {
 
 void write_json(const std::string& path, const Json& document) { write_text(path, document.dump(1) + "\n"); }
 
+namespace {
+/// Names of the members that differ between two objects, "a.b = 1 (was 2)".
+void list_differences(const Json& was, const Json& now, const std::string& prefix, std::vector<std::string>& out) {
+  if (was.is_object() && now.is_object()) {
+    for (const auto& [key, value] : now.items())
+      list_differences(was.contains(key) ? was[key] : Json(), value, prefix.empty() ? key : prefix + "." + key, out);
+    for (const auto& [key, value] : was.items())
+      if (!now.contains(key))
+        out.push_back(concat(prefix.empty() ? key : prefix + "." + key, " (was ", value.dump(), ")"));
+  } else if (was != now) {
+    out.push_back(concat(prefix, " = ", now.dump(), " (was ", was.dump(), ")"));
+  }
+}
+}  // namespace
+
+std::string text_of_differences(const Json& was, const Json& now) {
+  std::vector<std::string> differences;
+  list_differences(was, now, "", differences);
+  std::string text;
+  for (const std::string& difference : differences) text += concat(text.empty() ? "" : ", ", difference);
+  return text;
+}
+
 }  // namespace rluf

@@ -18,28 +18,7 @@ std::string stage_mark(const std::string& path, const std::string& stage) {
   return path + "/stages/" + stage + ".json";
 }
 
-/// Names of the members that differ between two objects, "a.b = 1 (was 2)".
-void list_differences(const Json& was, const Json& now, const std::string& prefix, std::vector<std::string>& out) {
-  if (was.is_object() && now.is_object()) {
-    for (const auto& [key, value] : now.items())
-      list_differences(was.contains(key) ? was[key] : Json(), value, prefix.empty() ? key : prefix + "." + key, out);
-    for (const auto& [key, value] : was.items())
-      if (!now.contains(key))
-        out.push_back(concat(prefix.empty() ? key : prefix + "." + key, " (was ", value.dump(), ")"));
-  } else if (was != now) {
-    out.push_back(concat(prefix, " = ", now.dump(), " (was ", was.dump(), ")"));
-  }
-}
-
 }  // namespace
-
-std::string text_of_differences(const Json& was, const Json& now) {
-  std::vector<std::string> differences;
-  list_differences(was, now, "", differences);
-  std::string text;
-  for (const std::string& difference : differences) text += concat(text.empty() ? "" : ", ", difference);
-  return text;
-}
 
 RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention)
     : path_(path), comm_(comm), retention_(retention) {
@@ -106,23 +85,38 @@ void RunDirectory::cut_metrics(const std::string& stage, std::int64_t step) cons
   if (cut) write_text(path, kept);
 }
 
+Json RunDirectory::portable(const Json& identity) const {
+  if (identity.is_string()) {
+    const auto text = identity.get<std::string>();
+    return text.starts_with(path_ + "/") ? "RUN" + text.substr(path_.size()) : text;
+  }
+  Json result = identity;
+  if (identity.is_structured())
+    for (auto& value : result) value = portable(value);
+  return result;
+}
+
 void RunDirectory::mark_done(const std::string& stage, const Json& identity) const {
   guarded(comm_, [&] {
-    if (comm_.rank() == 0) write_json(stage_mark(path_, stage), {{"identity", identity}, {"ranks", comm_.size()}});
+    if (comm_.rank() == 0)
+      write_json(stage_mark(path_, stage), {{"identity", portable(identity)}, {"ranks", comm_.size()}});
   });
 }
 
 void RunDirectory::forget_other(const std::string& stage, const Json& identity) const {
   const std::string mark = stage_mark(path_, stage);
-  if (comm_.rank() == 0 && fs::exists(mark) && read_json(mark).value("identity", Json()) != identity) fs::remove(mark);
+  if (comm_.rank() == 0 && fs::exists(mark) && read_json(mark).value("identity", Json()) != portable(identity))
+    fs::remove(mark);
 }
+
+void RunDirectory::forget(const std::string& stage) const { fs::remove(stage_mark(path_, stage)); }
 
 bool RunDirectory::is_done(const std::string& stage, const Json& identity) const {
   std::int64_t done = 0;
   guarded(comm_, [&] {
     const std::string mark = stage_mark(path_, stage);
     if (comm_.rank() != 0 || !fs::exists(mark)) return;
-    const std::string changes = text_of_differences(read_json(mark).value("identity", Json()), identity);
+    const std::string changes = text_of_differences(read_json(mark).value("identity", Json()), portable(identity));
     if (!changes.empty())
       fail_input(concat("stage ", stage, " was done with other options: ", changes),
                  "its results would not belong to this run",

@@ -9,7 +9,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
-#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
@@ -149,10 +149,7 @@ std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const s
       if (unit < units) generate_units(engine, prompts, prompt_ids, options, unit, samples);
     });
     progress.update(round + 1);
-    if (stop_requested(data))
-      throw Error(
-          ExitCode::kStopped,
-          "stopped by a signal while generating (finished stages are kept): run the same command again to continue");
+    stop_if_requested(data, "generating");
   }
   if (size == 1) return samples;
   std::vector<std::int64_t> mine;

@@ -72,15 +72,17 @@ double AdamW::step(double learning_rate) {
     sum += squares(tensor.grad());
   }
   const double norm = std::sqrt(sum);
-  if (!std::isfinite(norm)) return norm;
+  if (!std::isfinite(norm) || (options_.explosion_norm > 0 && norm > options_.explosion_norm)) return norm;
   const double scale = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
   ++state_.steps_taken;
   for (std::size_t i = 0; i < parameters_.size(); ++i) {
     const at::Tensor& tensor = parameters_[i].second;
     if (shard_of(tensor, data_).count() == 0) continue;
     // Decay pulls on matrices only: a norm's gain near 1 is no overgrown weight.
+    const bool own_rate = options_.head_learning_rate > 0 && parameters_[i].first.starts_with("score");
     update(shard(tensor, data_), shard(tensor.grad(), data_), state_.first[i], state_.second[i],
-           {.learning_rate = learning_rate,
+           {.learning_rate =
+                own_rate ? learning_rate * options_.head_learning_rate / options_.learning_rate : learning_rate,
             .beta1 = options_.beta1,
             .beta2 = options_.beta2,
             .epsilon = options_.epsilon,

@@ -5,7 +5,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/kernels/packing.hpp"
-#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
@@ -27,9 +27,7 @@ std::vector<double> over_ranks(const std::vector<std::int64_t>& lengths, std::in
       if (mine < micro_batches.size()) score(micro_batches[mine].first, micro_batches[mine].last, values);
     });
     progress.update(static_cast<long>(round) + 1);
-    if (stop_requested(data))
-      throw Error(ExitCode::kStopped, concat("stopped by a signal while scoring in stage ", stage,
-                                             " (finished stages are kept): run the same command again to continue"));
+    stop_if_requested(data, "scoring for " + stage);
   }
   data.all_reduce(values);
   return values;

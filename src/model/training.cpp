@@ -13,8 +13,9 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/io/loop_checkpoints.hpp"
 #include "rluf/kernels/packing.hpp"
-#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/model/bad_steps.hpp"
 
 namespace rluf {
 namespace {
@@ -50,6 +51,7 @@ struct MetricWindow {
     ++num_steps;
   }
   const std::map<std::string, double>& close() {
+    if (num_steps == 0) return last_averages;  // all were bad
     last_averages.clear();
     for (const auto& [name, value] : sums) last_averages[name] = value / static_cast<double>(num_steps);
     sums.clear();
@@ -77,7 +79,7 @@ nlohmann::json whole_identity(const TrainPlan& plan, TrainOptions options) {
   OptionTable table;
   table.section(plan.stage, "");
   options.describe(table);
-  const std::set<std::string> free{"checkpoint_every_steps", "log_every_steps", "micro_batch_tokens"};
+  const std::set<std::string> free{"checkpoint_every_steps", "log_every_steps", "micro_batch_tokens", "skip_bad_steps"};
   for (const auto& entry : table.entries())
     if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
   return identity;
@@ -98,6 +100,10 @@ void describe_weights(const Llama& model, StateArchive& archive) {
 
 void TrainOptions::describe(OptionTable& table) {
   table.add("learning_rate", &learning_rate, {.text = "peak of the schedule", .low = 0, .high = 1});
+  table.add("head_learning_rate", &head_learning_rate,
+            {.text = "peak for score heads, which start from nothing where the layers are trained; 0: learning_rate",
+             .low = 0,
+             .high = 1});
   table.add("min_learning_rate_ratio", &min_learning_rate_ratio,
             {.text = "end of the cosine, as a share of the peak", .low = 0, .high = 1});
   table.add("warmup_steps", &warmup_steps, {.text = "linear warm-up", .unit = "steps", .low = 0});
@@ -106,6 +112,13 @@ void TrainOptions::describe(OptionTable& table) {
   table.add("beta2", &beta2, {.text = "AdamW's second moment", .low = 0, .high = 0.999999});
   table.add("epsilon", &epsilon, {.text = "AdamW's guard against division by zero", .low = 1e-16, .high = 1});
   table.add("clip_norm", &clip_norm, {.text = "largest gradient norm; 0: no clipping", .low = 0});
+  table.add("explosion_norm", &explosion_norm,
+            {.text = "a step whose gradient norm is larger is not applied; 0: only one that is not finite", .low = 0});
+  table.add("skip_bad_steps", &skip_bad_steps,
+            {.text = "steps with an exploded or not finite gradient or loss that are passed over, each written to "
+                     "tables/; one more ends the stage with a checkpoint",
+             .unit = "steps",
+             .low = 0});
   table.add("global_batch", &global_batch,
             {.text = "examples of one optimizer step, all ranks together", .unit = "examples", .low = 1});
   table.add("micro_batch_tokens", &micro_batch_tokens,
@@ -190,14 +203,14 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
   for (std::size_t i = 0; i < rows.size(); ++i) sums[i % width] += rows[i];
   result.loss = sums[0] / divisor;
   for (std::size_t i = 0; i < metric_names.size(); ++i) result.metrics[metric_names[i]] = sums[i + 1] / divisor;
-  if (!std::isfinite(result.loss))
-    fail_data(concat("the loss is ", text_of(result.loss)), "a step would spoil every weight; it was not applied",
-              "lower the learning rate, or look at the batch's examples");
-  result.grad_norm = optimizer.step(learning_rate);
-  if (!std::isfinite(result.grad_norm))
-    fail_data(concat("the gradient norm is ", text_of(result.grad_norm)),
-              "a step would spoil every weight; it was not applied",
-              "lower the learning rate, or look at the batch's examples");
+  const double explosion = optimizer.options().explosion_norm;
+  if (!std::isfinite(result.loss)) {
+    result.complaint = concat("the loss is ", text_of(result.loss));
+  } else {
+    result.grad_norm = optimizer.step(learning_rate);
+    if (!std::isfinite(result.grad_norm) || (explosion > 0 && result.grad_norm > explosion))
+      result.complaint = concat("the gradient norm is ", text_of(result.grad_norm));
+  }
   optimizer.zero_grad();
   return result;
 }
@@ -216,32 +229,22 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
   std::int64_t num_steps = (total + options.global_batch - 1) / options.global_batch;
   if (options.max_steps > 0) num_steps = std::min(num_steps, options.max_steps);
 
-  const std::string folder = directory.checkpoints(plan.stage);
-  std::int64_t step = 0;
+  BadSteps bad_steps(plan.stage, options, directory);
   MetricWindow window;
-  const DescribeState describe = [&](StateArchive& archive) {
+  const auto describe = [&](StateArchive& archive) {
     optimizer.describe(archive);
     describe_weights(model, archive);
     window.describe(archive);
+    bad_steps.describe(archive);
   };
-  if (const auto checkpoint = Checkpoint::newest(folder, data)) {
-    guarded(data, [&] { check_identity(checkpoint->header(), plan.identity); });
-    guarded(data, [&] { checkpoint->restore(describe); });
-    step = checkpoint->header().step;
-    log_info(concat(plan.stage, ": continuing from the checkpoint at step ", step));
-  }
-  directory.cut_metrics(plan.stage, step);
+  LoopCheckpoints checkpoints(
+      directory, {plan.stage, "step", num_steps, options.checkpoint_every_steps, plan.identity, describe}, data);
+  std::int64_t step = checkpoints.first_step();
   log_info(concat(plan.stage, ": ", num_examples, " examples, ", num_steps, " steps of ", options.global_batch));
 
   ExampleOrder order(num_examples, plan.seed);
   Progress progress(plan.stage, "steps", num_steps, step);
-  std::int64_t saved_step = step;
   double since_seconds = now_seconds(), tokens = 0;
-  const auto save = [&] {
-    if (saved_step == step) return;
-    write_checkpoint(folder, {plan.stage, step, plan.identity}, describe, data, directory.retention());
-    saved_step = step;
-  };
   while (step < num_steps) {
     const std::int64_t first = step * options.global_batch, last = std::min(total, first + options.global_batch);
     std::vector<std::int64_t> examples, lengths;
@@ -256,9 +259,13 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
     const double rate = learning_rate_at(options, step, num_steps);
     const StepResult result =
         train_step(model, optimizer, micro_batches, static_cast<double>(last - first), rate, loss, data);
+    if (result.complaint.empty()) {
+      window.add(result);
+    } else {
+      bad_steps.add(step, result.complaint, examples, checkpoints);
+    }
     ++step;
 
-    window.add(result);
     if (step % options.log_every_steps == 0 || step == num_steps) {
       std::map<std::string, double> row = window.close();
       row["learning_rate"] = rate;
@@ -270,14 +277,9 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
     char loss_text[32];
     std::snprintf(loss_text, sizeof loss_text, "loss %.4f", result.loss);
     progress.update(step, loss_text);
-    if (stop_requested(data)) {
-      save();
-      throw Error(ExitCode::kStopped, concat("stopped by a signal in stage ", plan.stage, " at step ", step,
-                                             " (a checkpoint was written): run the same command again to continue"));
-    }
-    if (options.checkpoint_every_steps > 0 && step % options.checkpoint_every_steps == 0) save();
+    checkpoints.after_step(step);
   }
-  save();
+  checkpoints.finish(step);
   model.set_trainable_layers(-1);
   return window.last_averages;
 }

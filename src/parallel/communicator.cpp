@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
 #include "rluf/parallel/device_collectives.hpp"
 #include "rluf/parallel/process_grid.hpp"
 
@@ -88,14 +89,19 @@ Communicator Communicator::split(int color, int key) const {
 int Communicator::rank() const { return impl_->rank; }
 int Communicator::size() const { return impl_->size; }
 MPI_Comm Communicator::mpi() const { return impl_->comm; }
-void Communicator::barrier() const { check_mpi(MPI_Barrier(impl_->comm), "MPI_Barrier"); }
+void Communicator::barrier() const {
+  const InCollective here("barrier");
+  check_mpi(MPI_Barrier(impl_->comm), "MPI_Barrier");
+}
 
 double Communicator::all_reduce(double value, Reduce op) const {
+  const InCollective here("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
 std::int64_t Communicator::all_reduce(std::int64_t value, Reduce op) const {
+  const InCollective here("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
@@ -111,6 +117,7 @@ void Communicator::all_reduce(std::vector<std::int64_t>& values, Reduce op) cons
 }
 
 void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
+  const InCollective here("all_reduce");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
   if (!tensor.device().is_cpu()) {
@@ -134,6 +141,7 @@ void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
 }
 
 void Communicator::broadcast(at::Tensor& tensor, int root) const {
+  const InCollective here("broadcast");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
   if (!tensor.device().is_cpu()) {
@@ -150,6 +158,7 @@ void Communicator::broadcast(at::Tensor& tensor, int root) const {
 }
 
 void Communicator::all_gather_rows(at::Tensor& tensor) const {
+  const InCollective here("all_gather_rows");
   RLUF_ASSERT(tensor.is_contiguous() && tensor.dim() > 0);
   if (size() == 1 || tensor.numel() == 0) return;
   if (!tensor.device().is_cpu()) {
@@ -174,6 +183,7 @@ void Communicator::all_gather_rows(at::Tensor& tensor) const {
 }
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
+  const InCollective here("broadcast");
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, impl_->comm), "MPI_Bcast");
   std::string result = rank() == root ? text : std::string(static_cast<std::size_t>(length), '\0');
@@ -188,6 +198,7 @@ namespace {
 template <class T>
 std::vector<T> gather_all(const T* mine, std::size_t count, MPI_Datatype type, MPI_Comm comm, int size,
                           std::vector<int>* counts_out = nullptr) {
+  const InCollective here("all_gather");
   const std::int64_t num_mine = static_cast<std::int64_t>(count);
   std::vector<std::int64_t> wide_counts(static_cast<std::size_t>(size));
   check_mpi(MPI_Allgather(&num_mine, 1, MPI_INT64_T, wide_counts.data(), 1, MPI_INT64_T, comm), "MPI_Allgather");
@@ -229,12 +240,14 @@ std::vector<std::string> Communicator::all_gather(const std::string& mine) const
 }
 
 std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
+  const InCollective here("exclusive_scan");
   std::int64_t before = 0;
   check_mpi(MPI_Exscan(&value, &before, 1, MPI_INT64_T, MPI_SUM, impl_->comm), "MPI_Exscan");
   return rank() == 0 ? 0 : before;
 }
 
 std::vector<std::string> Communicator::all_to_all(const std::vector<std::string>& to) const {
+  const InCollective here("all_to_all");
   RLUF_ASSERT(static_cast<int>(to.size()) == size());
   std::vector<std::int64_t> sizes_out, sizes_in(to.size());
   for (const std::string& text : to) sizes_out.push_back(static_cast<std::int64_t>(text.size()));

@@ -23,10 +23,9 @@ struct Watchdog::Impl {
     while (!wake.wait_for(lock, interval, [&] { return stop; })) {
       const ProgressMark mark = progress_mark();
       if (mark.age_seconds < limit_seconds) continue;
-      log_error(concat(
-          "no progress for ", static_cast<long>(mark.age_seconds),
-          " s (a rank hangs or waits in a collective for one that is gone): the job is ended; restart it from its last "
-          "checkpoint, or raise run.watchdog_seconds if a step really takes that long"));
+      log_error(concat("no progress for ", static_cast<long>(mark.age_seconds),
+                       " s (a rank hangs, or waits for one that is gone): the job is ended; restart it from its last "
+                       "checkpoint, or raise run.watchdog_seconds if a step really takes that long"));
       Environment::abort(1);
     }
   }

@@ -3,12 +3,29 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/io/checkpoint_writer.hpp"
 #include "rluf/io/jsonl.hpp"
+
+static std::atomic<bool> fail_in_threads = false;
+
+/// Stands before the C library's: the disk is full for every thread but the main one.
+extern "C" ssize_t pwrite(int file, const void* data, size_t count, off_t offset) {
+  if (fail_in_threads && syscall(SYS_gettid) != getpid()) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return syscall(SYS_pwrite64, file, data, count, offset);
+}
 
 namespace rluf {
 namespace {
@@ -129,6 +146,42 @@ TEST_F(CheckpointTest, KeepsTheNewestAndStartsEmpty) {
   for (int step = 1; step <= 6; ++step) write(step, {.keep_last = 2, .keep_every = 3});
   for (int step = 1; step <= 6; ++step) EXPECT_EQ(fs::exists(path(step)), step == 3 || step >= 5) << step;
   EXPECT_EQ(Checkpoint::newest(folder, world)->header().step, 6);
+}
+
+TEST_F(CheckpointTest, TheStateMayChangeWhileItIsWritten) {
+  CheckpointWriter writer(folder, world, {});
+  Component component = made(4);
+  writer.begin({"test", 4, {}}, [&](StateArchive& archive) { component.describe(archive); });
+  component.weight.zero_();
+  component.mine.zero_();
+  component.scalar.zero_();
+  EXPECT_EQ(writer.figures().step, -1) << "not complete before poll() or wait() says so";
+  while (writer.figures().step < 0) writer.poll();
+  EXPECT_EQ(writer.figures().step, 4);
+  EXPECT_GT(writer.figures().num_bytes, 7 * 400000 * 4);
+  expect_whole(*Checkpoint::newest(folder, world), world);
+}
+
+TEST_F(CheckpointTest, AWriteThatFailsIsReportedAndLeavesNothing) {
+  write(1);
+  CheckpointWriter writer(folder, world, {});
+  Component component = made(2);
+  fail_in_threads = world.rank() == world.size() - 1;  // a full disk as only one rank meets it
+  writer.begin({"test", 2, {}}, [&](StateArchive& archive) { component.describe(archive); });
+  try {
+    writer.wait();
+    ADD_FAILURE() << "a file that could not be written is called complete";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadData);
+    EXPECT_NE(std::string(error.what()).find("cannot write: No space left on device"), std::string::npos);
+  }
+  fail_in_threads = false;
+  world.barrier();
+  EXPECT_FALSE(fs::exists(path(2)));
+  EXPECT_FALSE(fs::exists(path(2) + ".part"));
+  EXPECT_EQ(Checkpoint::newest(folder, world)->header().step, 1);
+  write(3);
+  EXPECT_EQ(Checkpoint::newest(folder, world)->header().step, 3) << "it goes on once there is space";
 }
 
 TEST_F(CheckpointTest, FallsBackWhenTheNewestIsDamaged) {

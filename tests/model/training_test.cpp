@@ -132,8 +132,37 @@ TEST_F(Training, ANonFiniteLossChangesNothing) {
   const LossFunction broken = [](const Llama& current, const std::vector<std::int64_t>&) {
     return MicroLoss{current.parameter("model.norm.weight").sum() * std::nan(""), {}};
   };
-  EXPECT_THROW(train_step(model, optimizer, {{0}}, 1.0, 0.1, broken, world), Error);
+  EXPECT_EQ(train_step(model, optimizer, {{0}}, 1.0, 0.1, broken, world).complaint, "the loss is not a number");
   EXPECT_EQ(largest_difference(model, before), 0.0);
+}
+
+TEST_F(Training, BadStepsArePassedOverUpToALimit) {
+  // The loss of step 3 (counted from 0) is not a number, whatever the examples are.
+  const auto failing = [&](int& calls) {
+    return [&](const Llama& model, const std::vector<std::int64_t>& examples) {
+      MicroLoss result = loss()(model, examples);
+      if (calls++ == 3) result.loss_sum = result.loss_sum * std::nan("");
+      return result;
+    };
+  };
+  options.micro_batch_tokens = 1 << 20;  // one micro-batch a step, of rank 0
+  options.skip_bad_steps = 1;
+  Llama model(small_config(), 1, torch::kCPU);
+  const RunDirectory directory(fresh_directory("skipped"), world);
+  int calls = world.rank() == 0 ? 0 : 100;
+  const auto averages = train(model, plan(), options, failing(calls), world, directory);
+  EXPECT_TRUE(std::isfinite(averages.at("loss")));
+  if (world.rank() == 0) {
+    const auto table = directory.read_table("bad_step_test_4");
+    EXPECT_EQ(table.at("complaint"), "the loss is not a number");
+    EXPECT_FALSE(table.at("examples").empty());
+  }
+  options.skip_bad_steps = 0;
+  Llama stopped(small_config(), 1, torch::kCPU);
+  const RunDirectory other(fresh_directory("not_skipped"), world);
+  calls = world.rank() == 0 ? 0 : 100;
+  EXPECT_THROW(train(stopped, plan(), options, failing(calls), world, other), Error);
+  EXPECT_EQ(Checkpoint::newest(other.checkpoints("test"), world)->header().step, 3) << "the last good state";
 }
 
 TEST_F(Training, AnErrorOnOneRankIsAnErrorOnAll) {

@@ -7,7 +7,7 @@
 #include <numeric>
 
 #include "rluf/parallel/process_grid.hpp"
-#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
@@ -89,11 +89,25 @@ TEST_F(Collectives, AnErrorOnOneRankReachesAllWithItsCode) {
   EXPECT_THROW(guarded(world, [] { throw std::runtime_error("plain"); }), SharedError);
 }
 
-TEST_F(Collectives, AStopSignalOnOneRankIsSeenByAll) {
-  install_stop_handler();
-  EXPECT_FALSE(stop_requested(world));
-  if (rank == size - 1) std::raise(SIGUSR1);
-  EXPECT_TRUE(stop_requested(world));
+TEST_F(Collectives, ARequestOnOneRankIsSeenByAll) {
+  install_signal_handlers();
+  EXPECT_EQ(requested(world), Request::kNone);
+  stop_if_requested(world, "testing");
+  if (rank == size - 1) std::raise(SIGUSR2);
+  EXPECT_EQ(requested(world), Request::kCheckpoint);
+  EXPECT_EQ(request_origin().rfind("USR2, 0.", 0), 0u) << request_origin();
+  EXPECT_EQ(requested(world), Request::kNone) << "a checkpoint is asked for once";
+  set_time_limit(1000, 10);
+  note_checkpoint_seconds(20);
+  EXPECT_EQ(requested(world), Request::kNone);
+  note_checkpoint_seconds(995);
+  EXPECT_EQ(requested(world), Request::kStop) << "no time for a checkpoint would be left";
+  EXPECT_EQ(request_origin().rfind("the end of the job's time", 0), 0u) << request_origin();
+  if (rank == size - 1) std::raise(SIGTERM);
+  if (rank == size - 1) std::raise(SIGTERM);  // delivered twice at once, as some launchers do
+  EXPECT_EQ(requested(world), Request::kStop);
+  EXPECT_THROW(stop_if_requested(world, "testing"), Error);
+  EXPECT_THROW(stop_here_if_requested("testing"), Error);
 }
 
 TEST_F(Collectives, GridAxesCoverTheRanks) {

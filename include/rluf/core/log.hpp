@@ -1,6 +1,7 @@
 #pragma once
 /// The run's log: rank 0 speaks for all; every rank may warn. Lines go to the terminal (stderr) and, once a run
 /// directory is known, to its log file. Results that a user pipes elsewhere go to stdout, never through here.
+#include <cstdint>
 #include <string>
 
 namespace rluf {
@@ -9,6 +10,11 @@ namespace rluf {
 void set_log_rank(int rank, int num_ranks);
 /// Rank 0 also appends its lines to `path` from now on (empty: to no file). @throws Error if it cannot be opened
 void set_log_file(const std::string& path);
+/// Size of the log file now; 0 where there is none. @unit bytes
+std::int64_t log_bytes();
+/// What earlier starts wrote after their first `kept_bytes` goes from the log to PATH.superseded, because this start
+/// does it again: the log reads as one run. @return bytes moved
+std::int64_t supersede_log(std::int64_t kept_bytes);
 
 /// Printed by rank 0 only.
 void log_info(const std::string& text);
@@ -20,11 +26,25 @@ void log_error(const std::string& text);
 /// What the run is doing now: named in error messages and by the watchdog. Safe to call from any thread.
 void set_progress_mark(const std::string& stage, long step);
 struct ProgressMark {
-  std::string stage;
-  long step = -1;
+  std::string stage, unit, text;
+  long step = -1, total = 0;
+  double rate = 0;         ///< @unit units per second; 0: unknown
   double age_seconds = 0;  ///< since the last mark
+  std::string collective;  ///< that this rank's main thread is in; empty: none
 };
 ProgressMark progress_mark();
+
+/// Names the collective that the main thread is in, for messages about hangs.
+class InCollective {
+ public:
+  explicit InCollective(const char* name);
+  ~InCollective();
+  InCollective(const InCollective&) = delete;
+  InCollective& operator=(const InCollective&) = delete;
+
+ private:
+  const char* outer_;
+};
 
 /// Progress of a long loop. On a terminal (mpirun's counts as this process's) one line that is rewritten; in a log file
 /// a line every 30 s and the last one.

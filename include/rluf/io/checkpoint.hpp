@@ -31,17 +31,20 @@ using DescribeState = std::function<void(StateArchive&)>;
 struct CheckpointHeader {
   std::string stage;
   std::int64_t step = 0;
-  nlohmann::json identity;  ///< what the state depends on: a run with another identity must not continue from it
+  nlohmann::json identity;    ///< what the state depends on: a run with another identity must not continue from it
+  nlohmann::json about = {};  ///< facts for readers, nothing that a restart depends on
 };
 
-/// Which checkpoints of a folder stay when a new one is complete.
+/// How checkpoints are written, and which stay in a folder when a new one is complete.
 struct Retention {
   std::int64_t keep_last = 2;
   std::int64_t keep_every = 0;  ///< also those whose step is a multiple of it; 0: none
+  bool background = true;       ///< written while training goes on
 };
 
 /// FOLDER/step_00000120.h5, complete once it has that name; older ones beyond `retention` are removed after that.
-/// @collective @throws Error(kBadInput) if the disk has no room, before anything is written
+/// CheckpointWriter (checkpoint_writer.hpp) does the same while training goes on. @collective
+/// @throws Error(kBadInput) if the disk has no room, before anything is written
 void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,
                       const Communicator& comm, const Retention& retention = {});
 

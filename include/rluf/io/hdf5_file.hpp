@@ -23,6 +23,10 @@ class Hdf5File {
   Hdf5File(Hdf5File&&) noexcept;
   ~Hdf5File();
   void commit();  ///< @collective
+  /// Closes it as `path`.part, for take_up(). @collective
+  void leave();
+  /// Opens `path`.part, which create() and leave() made, for more datasets and commit(). @collective over comm
+  static Hdf5File take_up(const std::string& path, const Communicator& comm);
 
   /// @collective creates a dataset of a global shape
   void create_dataset(const std::string& name, at::ScalarType type, const std::vector<std::int64_t>& global_shape);
@@ -31,6 +35,9 @@ class Hdf5File {
   bool has(const std::string& name) const;
   std::vector<std::int64_t> shape(const std::string& name) const;
   at::ScalarType type(const std::string& name) const;
+  /// Where a dataset's first byte lies in the file; rows follow each other. Only of a dataset that has elements.
+  /// @unit bytes
+  std::int64_t offset(const std::string& name) const;
   std::vector<std::string> names() const;  ///< all datasets, with their groups, sorted
   /// Independent read of rows [first, last).
   at::Tensor read_rows(const std::string& name, std::int64_t first, std::int64_t last) const;
@@ -44,6 +51,7 @@ class Hdf5File {
  private:
   struct Impl;
   explicit Hdf5File(std::unique_ptr<Impl> impl, std::string path);
+  void close();
   std::unique_ptr<Impl> impl_;
   std::string path_;
 };

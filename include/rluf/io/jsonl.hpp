@@ -64,4 +64,7 @@ void publish_file(const std::string& temporary, const std::string& path);
 /// Atomic write of a text file.
 void write_text(const std::string& path, const std::string& text);
 
+/// Members in which two JSON objects differ, "a.b = 1 (was 2), ..."; empty if they are equal.
+std::string text_of_differences(const nlohmann::json& was, const nlohmann::json& now);
+
 }  // namespace rluf

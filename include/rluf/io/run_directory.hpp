@@ -10,9 +10,6 @@
 
 namespace rluf {
 
-/// Members in which two JSON objects differ, "a.b = 1 (was 2), ..."; empty if they are equal.
-std::string text_of_differences(const nlohmann::json& was, const nlohmann::json& now);
-
 class RunDirectory {
  public:
   /// Makes the folders on rank 0. @collective @throws Error(kBadInput) if not writable
@@ -33,12 +30,16 @@ class RunDirectory {
   /// Removes the rows of `stage` after `step`, so that a resumed stage writes none twice (rank 0 only).
   void cut_metrics(const std::string& stage, std::int64_t step) const;
 
+  /// The identity with names of files inside this directory as RUN/..., so that a run may be moved or copied.
+  nlohmann::json portable(const nlohmann::json& identity) const;
   /// Forgets that the stage is done if it was with another identity: its results are about to change. (rank 0 only)
   void forget_other(const std::string& stage, const nlohmann::json& identity) const;
   /// A stage is done when its mark exists; the mark holds `identity` (what the result depends on).
   void mark_done(const std::string& stage, const nlohmann::json& identity) const;
   /// @collective same answer on all ranks @throws Error(kBadInput) if done with another identity
   bool is_done(const std::string& stage, const nlohmann::json& identity) const;
+  /// Forgets that the stage is done, whatever its identity. Not collective.
+  void forget(const std::string& stage) const;
 
  private:
   std::string path_;

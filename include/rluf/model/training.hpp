@@ -15,8 +15,11 @@ namespace rluf {
 /// Options of one training stage; every stage has its own section with these members.
 struct TrainOptions {
   double learning_rate = 1e-5, min_learning_rate_ratio = 0.1;
+  double head_learning_rate = 0;  ///< peak for score heads, which start from nothing; 0: learning_rate
   std::int64_t warmup_steps = 10;
   double weight_decay = 0.0, beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, clip_norm = 1.0;
+  double explosion_norm = 0;               ///< a larger gradient norm is a bad step; 0: only one that is not finite
+  std::int64_t skip_bad_steps = 0;         ///< so many are passed over; one more ends the stage
   std::int64_t global_batch = 64;          ///< examples an optimizer step, all ranks together
   std::int64_t micro_batch_tokens = 2048;  ///< tokens of one forward pass of one rank
   double epochs = 1.0;
@@ -38,7 +41,7 @@ class AdamW {
  public:
   AdamW(const Llama& model, const TrainOptions& options, const Communicator& data);
   /// Clips by the global norm of the gradients (equal on all ranks), then steps. @collective
-  /// @return gradient norm before clipping; nothing is changed if it is not finite
+  /// @return gradient norm before clipping; nothing is changed if it is not finite or above explosion_norm
   double step(double learning_rate);
   void zero_grad();
   void describe(StateArchive& archive);
@@ -72,7 +75,7 @@ struct TrainPlan {
 
 /// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `data`
 /// Data order, packing and step content do not depend on the number of ranks: micro-batch m goes to rank m mod size.
-/// @throws Error(kBadData) for a non-finite loss or gradient (step not applied), Error(kStopped) after a stop signal
+/// @throws Error(kBadData) after too many bad steps, Error(kStopped) after a request to stop
 /// @return averages over the last logged steps
 std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options,
                                     const LossFunction& loss, const Communicator& data, const RunDirectory& directory);
@@ -92,6 +95,7 @@ void describe_weights(const Llama& model, StateArchive& archive);
 /// `micro_batches`: example indices, the same list on all ranks; `divisor`: what loss sums are divided by.
 struct StepResult {
   double loss = 0, grad_norm = 0;
+  std::string complaint;  ///< why the step was not applied; empty: it was
   std::map<std::string, double> metrics;
 };
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,

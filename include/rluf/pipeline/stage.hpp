@@ -19,9 +19,13 @@ struct RunOptions {
   std::int64_t seed = 1;
   bool reproducible = true;  ///< sums over ranks do not depend on their number or order
   std::string device = "auto";
-  Retention checkpoints;     ///< which checkpoints of a stage stay
+  Retention checkpoints;  ///< how checkpoints are written, and which of a stage stay
+  std::string checkpoint_writes = "background";
   std::int64_t threads = 0;  ///< a rank; 0: cores of the node / ranks on it
   double watchdog_seconds = 1800;
+  double walltime_minutes = 0;  ///< 0: what the batch system says, if it does
+  double walltime_margin_seconds = 60;
+  std::string restart = "auto";
   void describe(OptionTable& table);
 };
 
@@ -38,6 +42,7 @@ struct StageContext {
 struct Stage {
   std::string name, text, makes;
   std::vector<std::string> sections;  ///< options that its result depends on
+  std::vector<std::string> parts;     ///< beginnings of the names of its checkpoint folders
   std::function<void(const StageContext&)> run;
   /// Memory that a rank will hold at the peak besides what the program holds when the stage starts; right within a
   /// factor of two of the measured peak (tests/pipeline/run_directory.py). @unit bytes

@@ -4,6 +4,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 
@@ -62,8 +63,9 @@ std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const
       Row row{.line = reader.line_number(), .owner = comm.rank()};
       fill(json, place, row);
       mine.push_back(row);
-      if (mine.size() % 256 == 0)
-        progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
+      if (mine.size() % 256 != 0) continue;
+      stop_here_if_requested("reading " + path);
+      progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
     }
     progress.update(total);
   });

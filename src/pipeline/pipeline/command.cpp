@@ -2,16 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <iostream>
 #include <set>
 
+#include "restart.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
-#include "rluf/parallel/stop_signal.hpp"
+#include "rluf/parallel/run_control.hpp"
 #include "rluf/parallel/watchdog.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
 #include "rluf/pipeline/pipeline/run_config.hpp"
+#include "rluf/pipeline/pipeline/run_status.hpp"
 #include "rluf/pipeline/pipeline/tools.hpp"
 
 namespace rluf {
@@ -24,18 +27,25 @@ constexpr const char* kVersion = "0.1.0";
 /// What LibTorch, MPI, HDF5 and their buffers come to once they have been used.
 constexpr std::int64_t kProgramBytes = std::int64_t{200} << 20;
 
+/// Reads and writes small files of a run directory: works on a login node, where MPI may not start.
+bool is_login_tool(const std::string& command) {
+  return command == "status" || command == "request" || command == "summary";
+}
+
 /// Looks at files on one rank, without a device.
 bool is_plain_tool(const std::string& command) {
   return std::set<std::string>{"tokenize", "inspect", "compare", "verify", "prune"}.contains(command);
 }
 
 bool takes_operands(const std::string& command) {
-  return is_plain_tool(command) || std::set<std::string>{"score", "generate", "export"}.contains(command);
+  return is_plain_tool(command) || is_login_tool(command) ||
+         std::set<std::string>{"score", "generate", "export"}.contains(command);
 }
 
 /// Options that change how a run goes on but not what comes out.
 bool is_operational(const std::string& key) {
-  static const std::set<std::string> keys{"checkpoint_every_steps", "checkpoint_every_rounds", "log_every_steps"};
+  static const std::set<std::string> keys{"checkpoint_every_steps", "checkpoint_every_rounds", "log_every_steps",
+                                          "skip_bad_steps"};
   return keys.contains(key);
 }
 
@@ -61,6 +71,13 @@ struct PlannedStage {
   Json identity;
   bool is_done = false;
 };
+
+/// The stages of a command: all for "run", else the one of that name.
+std::vector<Stage> stages_of(const std::string& command, const RunConfig& config) {
+  std::vector<Stage> stages = make_stages(config);
+  std::erase_if(stages, [&](const Stage& stage) { return command != "run" && command != stage.name; });
+  return stages;
+}
 
 /// `wanted`: "run" for all stages, else the one stage. Looks at all marks first: options that changed since a stage was
 /// finished are an error before anything is written. @collective
@@ -148,6 +165,11 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   });
 }
 
+/// Time that the batch system leaves to this job, by option or by its environment; 0: unlimited or unknown.
+double job_seconds_left(const RunOptions& run) {
+  return run.walltime_minutes > 0 ? run.walltime_minutes * 60 : scheduler_seconds_left();
+}
+
 void run_with_options(Environment& environment, const CommandLine& line) {
   RunConfig config;
   OptionTable table = config.table();
@@ -159,21 +181,30 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   }
   config.complete();
   config.check(line.command);
-  if (line.validate && takes_operands(line.command))
+  if (line.validate && (takes_operands(line.command) || line.command == "preflight"))
     fail_input(concat("--validate does not go with ", line.command), "it checks what runs and their stages need",
                "leave it out");
   if (is_plain_tool(line.command)) return run_plain_tool(line, config);
   environment.configure(config.run.threads, config.run.device);
   const ProcessGrid grid = ProcessGrid::make(config.parallel.shard, config.parallel.tensor);
-  install_stop_handler();
+  install_signal_handlers();
   const Watchdog watchdog(config.run.watchdog_seconds);
+  if (line.command == "preflight") return tool_preflight(config, grid, environment);
   if (line.command == "score") return tool_score(config, line.operands, grid, environment.device());
   if (line.command == "generate") return tool_generate(config, line.operands, grid, environment.device());
   if (line.command == "export") return tool_export(config, line.operands, grid);
   if (line.validate) return validate_inputs(config, line.command, grid);
 
   const RunDirectory directory(config.run.directory, grid.world, config.run.checkpoints);
-  const auto plan = plan_stages(line.command, config, table, directory);
+  // Errors in the options of a start that cannot work end it before it touches lock or log.
+  plan_stages(line.command, config, table, directory);
+  const double seconds_left = job_seconds_left(config.run);
+  RunStatus status(directory,
+                   {{"command", line.command},
+                    {"ranks", grid.world.size()},
+                    {"version", kVersion},
+                    {"end_seconds", seconds_left > 0 ? static_cast<double>(std::time(nullptr)) + seconds_left : 0.0}},
+                   grid.world);
   guarded(grid.world, [&] { set_log_file(directory.path() + "/log.txt"); });
   log_info(concat("rluf ", kVersion, " ", line.command, ", ", grid.picture(), ", ", environment.threads(),
                   " threads a rank, device ", environment.device().str()));
@@ -189,9 +220,23 @@ void run_with_options(Environment& environment, const CommandLine& line) {
                                   {"seed", config.run.seed},
                                   {"libraries", versions()}});
   });
+  watch_request_file(directory.path() + "/request");
+  if (seconds_left > 0) {
+    set_time_limit(seconds_left, config.run.walltime_margin_seconds);
+    log_info(concat("the job ends in ", std::lround(seconds_left / 60), " min: it will stop with a checkpoint before"));
+  }
+  prepare_restart(config.run.restart, stages_of(line.command, config), make_stages(config), directory, grid.world);
+  const auto plan = plan_stages(line.command, config, table, directory);
   const StageContext context{
       .run = config.run, .model = config.model, .directory = directory, .grid = grid, .device = environment.device()};
-  run_stages(plan, config, context);
+  try {
+    run_stages(plan, config, context);
+  } catch (...) {
+    const auto [code, message] = describe_error(std::current_exception());
+    status.end(code == ExitCode::kStopped ? "stopped" : "failed", message);
+    throw;
+  }
+  status.end("done");
   log_info(
       concat("results: ", directory.path(), line.command == "run" || line.command == "report" ? "/report.html" : ""));
 }
@@ -234,6 +279,27 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
     fail_input(concat("command line: ", line.operands[0], " is neither an input file (*.ini) nor an option"),
                "it would have no effect", "options are --section.key=value");
   return line;
+}
+
+std::optional<int> run_without_mpi(const std::vector<std::string>& arguments) {
+  if (arguments.empty() || !is_login_tool(arguments[0])) return std::nullopt;
+  try {
+    const CommandLine line = CommandLine::parse(arguments);
+    if (line.help) {
+      std::cout << help_text(line.command);
+    } else if (line.command == "status") {
+      tool_status(line.operands);
+    } else if (line.command == "summary") {
+      tool_summary(line.operands);
+    } else {
+      tool_request(line.operands);
+    }
+    return 0;
+  } catch (...) {
+    const auto [code, message] = describe_error(std::current_exception());
+    log_error(message);
+    return static_cast<int>(code);
+  }
 }
 
 int run_command(Environment& environment, const std::vector<std::string>& arguments) {

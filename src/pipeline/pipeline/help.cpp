@@ -56,6 +56,18 @@ const std::vector<CommandHelp>& commands() {
        "rluf verify runs/love1"},
       {"prune", "RUN", "Remove the checkpoints of a run that run.keep_last and run.keep_every do not keep.",
        "rluf prune runs/love1 --run.keep_last=1"},
+      {"preflight", kStageUsage,
+       "Check an allocation before a long run: ranks, GPUs, all-reduce, file system, each with a verdict.",
+       "srun rluf preflight my.ini"},
+      {"status", "RUN",
+       "Say what the job of a run directory is doing: stage, rate, end, checkpoint. Works without MPI.",
+       "rluf status runs/love1"},
+      {"request", "RUN checkpoint|stop",
+       "Ask the job of a run directory for a checkpoint, or to stop with one, at the end of its step.",
+       "rluf request runs/love1 stop"},
+      {"summary", "RUN ...",
+       "Put several runs side by side (seeds, love weights): a CSV table with means. Works without MPI.",
+       "rluf summary runs/sweep/*"},
       {"options", "", "Print the parameter page: every option with default, unit, range and meaning.",
        "rluf options > inputs/README.md"},
   };
@@ -116,9 +128,11 @@ std::string help_text(const std::string& name) {
          "First steps:\n"
          "  mpirun -n 2 rluf run inputs/quickstart.ini                 a simulated world, ten minutes on two cores\n"
          "  mpirun -n 2 rluf run inputs/smollm2.ini --data.interactions=log.jsonl.gz --run.directory=runs/love1\n\n"
-         "Exit codes: 0 done, 2 bad input, 3 bad data or checkpoint, 75 stopped by a signal with a checkpoint (run the "
-         "same\n"
-         "command again to continue), 1 anything else.\n";
+         "Signals: USR2 writes a checkpoint, USR1 and TERM write one and stop; rluf request does the same by a file.\n"
+         "Exit codes: 0 done, 2 bad input, 3 bad data or checkpoint, 75 stopped with a checkpoint by a signal, a "
+         "request "
+         "or the\n"
+         "end of the job's time (run the same command again to continue), 1 anything else.\n";
 }
 
 }  // namespace rluf

@@ -19,6 +19,21 @@ void RunOptions::describe(OptionTable& table) {
             {.text = "newest checkpoints of a stage that stay", .unit = "checkpoints", .low = 1, .high = 1e6});
   table.add("keep_every", &checkpoints.keep_every,
             {.text = "checkpoints whose step is a multiple of this stay too; 0: none", .unit = "steps", .low = 0});
+  table.add("restart", &restart,
+            {.text = "auto: go on from the newest whole checkpoints, or begin; latest: the same, but there must be "
+                     "one; none: begin again; a step, or a checkpoint file: go on from there. What is not used is set "
+                     "aside below checkpoints/"});
+  table.add("checkpoint_writes", &checkpoint_writes,
+            {.text = "background: training goes on while a copy in memory is written; immediate: it waits",
+             .choices = {"background", "immediate"}});
+  table.add("walltime_minutes", &walltime_minutes,
+            {.text = "time that the job has from its start; it stops with a checkpoint before. 0: what Slurm says "
+                     "(SLURM_JOB_END_TIME), else no limit",
+             .unit = "minutes",
+             .low = 0});
+  table.add(
+      "walltime_margin_seconds", &walltime_margin_seconds,
+      {.text = "left at the end of the job's time, besides a step and a checkpoint", .unit = "seconds", .low = 0});
   table.add("device", &device, {.text = "auto: a GPU where there is one", .choices = {"auto", "cpu", "cuda"}});
   table.add("threads", &threads,
             {.text = "a rank; 0: cores of the node divided by its ranks", .unit = "threads", .low = 0, .high = 4096});
@@ -54,6 +69,7 @@ OptionTable RunConfig::table() {
 }
 
 void RunConfig::complete() {
+  run.checkpoints.background = run.checkpoint_writes == "background";
   for (TrainOptions* train :
        {&sft.train, &reward.love.train, &reward.helpfulness.train, &reward.safety.train, &policy.train})
     train->reproducible = run.reproducible;
@@ -80,17 +96,20 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                       "make a small chat world with known truth",
                       "world/",
                       {"simulate"},
+                      {},
                       [&](const StageContext& context) { run_simulate(config.simulate, context); },
                       [&](const StageContext&) { return simulate_memory_bytes(config.simulate); }});
   stages.push_back({"dataset",
                     "log lines to HDF5, every row accounted for",
                     "tables/dataset.json",
                     {"data", "model"},
+                    {},
                     [&](const StageContext& context) { run_dataset(config.data, context); },
                     [&](const StageContext& context) { return dataset_memory_bytes(config.data, context); }});
   stages.push_back({"sft",
                     "the reference policy",
                     "models/reference",
+                    {"sft"},
                     {"sft"},
                     [&](const StageContext& context) { run_sft(config.sft, config.data, context); },
                     [&](const StageContext& context) { return sft_memory_bytes(config.sft, config.data, context); }});
@@ -98,6 +117,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "P[Love], helpfulness and safety models",
                     "models/love",
                     {"reward", "love", "helpfulness", "safety"},
+                    {"love", "helpfulness", "safety"},
                     [&](const StageContext& context) { run_reward(config.reward, config.data, context); },
                     [&](const StageContext& context) { return reward_memory_bytes(config.reward, context); }});
   stages.push_back(
@@ -105,6 +125,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        "candidates ranked offline by P[Love]",
        "tables/evaluation.json",
        {"evaluate"},
+       {},
        [&](const StageContext& context) { run_evaluate(config.evaluate, config.data, context); },
        [&](const StageContext& context) { return evaluate_memory_bytes(config.evaluate, config.data, context); }});
   stages.push_back(
@@ -112,6 +133,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        "CRRAFT with a mixture of judges, once for each love weight",
        "models/policy_w*",
        {"policy"},
+       {"policy_w"},
        [&](const StageContext& context) { run_policy(config.policy, config.data, context); },
        [&](const StageContext& context) { return policy_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
@@ -119,10 +141,11 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        "policies and reference side by side, with an A/B test in a simulated world",
        "tables/validation.json",
        {"validate"},
+       {},
        [&](const StageContext& context) { run_validate(config.validate, config.policy, config.data, context); },
        [&](const StageContext& context) { return generation_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
-      {"report", "report.html", "report.html", {}, [&](const StageContext& context) { run_report(context); }});
+      {"report", "report.html", "report.html", {}, {}, [&](const StageContext& context) { run_report(context); }});
   return stages;
 }
 

@@ -10,8 +10,8 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
+#include "rluf/model/bad_steps.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/parallel/stop_signal.hpp"
 #include "rluf/pipeline/evaluation/text_measures.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
@@ -26,8 +26,8 @@ nlohmann::json identity_of(PolicyOptions options, const std::string& base, doubl
   OptionTable table;
   options.describe(table);
   nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
-  const std::set<std::string> free = {"love_weights", "base", "checkpoint_every_rounds", "micro_batch_tokens",
-                                      "closing_phrases"};
+  const std::set<std::string> free = {
+      "love_weights", "base", "checkpoint_every_rounds", "micro_batch_tokens", "closing_phrases", "skip_bad_steps"};
   for (const auto& entry : table.entries())
     if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
   return identity;
@@ -157,27 +157,20 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
                         const std::vector<std::size_t>& order, const std::vector<BaselineResponse>& baselines,
                         const StageContext& context) {
   const PolicyOptions& options = setting.options;
-  const std::string folder = context.directory.checkpoints(stage);
   policy.set_trainable_layers(options.train.trainable_layers);
   AdamW optimizer(policy, options.train, setting.data);
   RoundTable rounds;
-  const DescribeState describe = [&](StateArchive& archive) {
+  BadSteps bad_steps(stage, options.train, context.directory);
+  const auto describe = [&](StateArchive& archive) {
     optimizer.describe(archive);
     describe_weights(policy, archive);
     rounds.describe(archive);
+    bad_steps.describe(archive);
   };
-  if (const auto checkpoint = Checkpoint::newest(folder, setting.data)) {
-    guarded(setting.data, [&] { check_identity(checkpoint->header(), identity); });
-    guarded(setting.data, [&] { checkpoint->restore(describe); });
-    log_info(concat(stage, ": continuing from the checkpoint at round ", checkpoint->header().step));
-  }
-  auto round = static_cast<std::int64_t>(rounds.rows.size()), saved = round;
-  context.directory.cut_metrics(stage, round);
-  const auto save = [&] {
-    if (saved == round) return;
-    write_checkpoint(folder, {stage, round, identity}, describe, setting.data, context.directory.retention());
-    saved = round;
-  };
+  LoopCheckpoints checkpoints(
+      context.directory, {stage, "round", options.rounds, options.train.checkpoint_every_steps, identity, describe},
+      setting.data);
+  std::int64_t round = checkpoints.first_step();
   Progress progress(stage, "rounds", options.rounds, round);
   while (round < options.rounds) {
     std::vector<const Prompt*> batch;
@@ -186,7 +179,15 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
       batch.push_back(&prompts[order[static_cast<std::size_t>(i)]]);
       batch_baselines.push_back(&baselines[order[static_cast<std::size_t>(i)]]);
     }
-    const RoundMetrics metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round);
+    // Until its step is applied a round changes nothing, so one that is stopped is done again with the same result.
+    RoundMetrics metrics;
+    checkpoints.interruptible(
+        round, [&] { metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round); });
+    if (metrics.at("bad_steps") > 0) {
+      std::vector<std::int64_t> ids;
+      for (const Prompt* prompt : batch) ids.push_back(prompt->id);
+      bad_steps.add(round, "the loss or the gradient norm is not finite, or above explosion_norm", ids, checkpoints);
+    }
     ++round;
     rounds.add(metrics);
     context.directory.append_metrics(stage, round, metrics);
@@ -194,15 +195,9 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     std::snprintf(text, sizeof text, "reward %.3f, KL %.2f, no survivor %.0f%%", metrics.at("reward"), metrics.at("kl"),
                   100 * metrics.at("share_no_survivor"));
     progress.update(round, text);
-    if (stop_requested(setting.data)) {
-      save();
-      throw Error(ExitCode::kStopped, concat("stopped by a signal in ", stage, " at round ", round,
-                                             " (a checkpoint was written): run the same command again to continue"));
-    }
-    const std::int64_t every = options.train.checkpoint_every_steps;
-    if (every > 0 && round % every == 0) save();
+    checkpoints.after_step(round);
   }
-  save();
+  checkpoints.finish(round);
   policy.set_trainable_layers(-1);
   return rounds;
 }
@@ -250,7 +245,7 @@ void run_policy(const PolicyOptions& options, const DataOptions& data, const Sta
 
   const auto decode = [&text](const TokenIds& ids) { return text->tokenizer.decode(ids); };
   // Drawn from the reference alone, so nothing of the weights or judges enters.
-  const nlohmann::json baseline_identity = {{"base", base},
+  const nlohmann::json baseline_identity = {{"base", context.directory.portable(base)},
                                             {"seed", context.seed()},
                                             {"baseline", options.baseline},
                                             {"max_new_tokens", options.max_new_tokens},

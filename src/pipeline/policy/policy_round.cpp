@@ -289,7 +289,7 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
                                             options.length_normalization()));
   }
   const std::int64_t num_steps = options.rounds * options.steps_per_round;
-  metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = 0;
+  metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = metrics["bad_steps"] = 0;
   if (!documents.empty()) {
     std::vector<std::vector<std::int64_t>> micro_batches;
     for (const PackRange& range : pack_ranges(lengths, options.train.micro_batch_tokens)) {
@@ -301,6 +301,10 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
       const double rate = learning_rate_at(options.train, round * options.steps_per_round + s, num_steps);
       const StepResult step = train_step(policy, optimizer, micro_batches, divisor, rate,
                                          weighted_log_prob_loss(documents, coefficients), setting.data);
+      if (!step.complaint.empty()) {
+        metrics["bad_steps"] += 1;
+        continue;
+      }
       metrics["loss"] = step.loss;
       metrics["grad_norm"] = step.grad_norm;
       metrics["learning_rate"] = rate;

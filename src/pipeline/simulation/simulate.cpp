@@ -7,6 +7,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/parallel/run_control.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/llama.hpp"
 
@@ -126,7 +127,9 @@ double write_log(const Maker& maker) {
                      static_cast<std::uint64_t>(row))
             .uniform() < maker.options.duplicate_share)
       writer.write(json);
-    if (row % 1000 == 999) progress.update(row + 1);
+    if (row % 1000 != 999) continue;
+    stop_here_if_requested("simulating");
+    progress.update(row + 1);
   }
   writer.close();
   return hearts / static_cast<double>(maker.options.rows);

@@ -1,5 +1,6 @@
 #pragma once
 /// `rluf COMMAND [FILE.ini ...] [--section.key=value ...]`
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,8 @@ struct CommandLine {
   static CommandLine parse(const std::vector<std::string>& arguments);
 };
 
+/// Runs a command that needs no MPI (status, request); nothing for all others. @return exit code
+std::optional<int> run_without_mpi(const std::vector<std::string>& arguments);
 /// Runs one command on all ranks. Every error ends here: printed once, the same exit code on all ranks. @collective
 int run_command(Environment& environment, const std::vector<std::string>& arguments);
 

@@ -21,6 +21,9 @@ void tool_verify(const std::vector<std::string>& operands);
 /// Removes the checkpoints of a run that run.keep_last and run.keep_every do not keep.
 void tool_prune(const RunConfig& config, const std::vector<std::string>& operands);
 void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands);
+/// Whether this allocation can carry a run: ranks, threads, devices, all-reduce, file system; a verdict a line.
+/// @collective @throws Error(kBadInput) if a check fails
+void tool_preflight(const RunConfig& config, const ProcessGrid& grid, const Environment& environment);
 /// Checks everything that `command` would need, says what was checked, and makes nothing. @collective
 void validate_inputs(const RunConfig& config, const std::string& command, const ProcessGrid& grid);
 

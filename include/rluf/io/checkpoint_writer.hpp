@@ -1,0 +1,45 @@
+#pragma once
+/// Writes checkpoints while training goes on.
+#include <memory>
+
+#include "rluf/io/checkpoint.hpp"
+
+namespace rluf {
+
+/// A step waits for the copy of the state in memory and for the empty file; the bytes are then written by a thread of
+/// each rank, without MPI and HDF5, to the places that HDF5 gave the tensors. @memory a copy of this rank's rows
+class CheckpointWriter {
+ public:
+  CheckpointWriter(std::string folder, const Communicator& comm, const Retention& retention);
+  ~CheckpointWriter();  ///< an unfinished file is removed
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  /// Begins to write FOLDER/step_00000120.h5, after the former one is complete. @collective
+  /// @throws Error(kBadInput) if the disk has no room, before anything is written
+  void begin(const CheckpointHeader& header, const DescribeState& describe);
+  /// Once every rank has written, synced and read back its part: the file gets its checksums and its name, and what
+  /// `retention` does not keep goes. To be asked at every step. @collective
+  /// @throws Error(kBadData) if a rank could not write; the file is removed, earlier ones are untouched
+  void poll();
+  /// Until it is complete. @collective @throws as poll()
+  void wait();
+
+  struct Figures {
+    std::int64_t step = -1;  ///< of the newest complete checkpoint; -1: none yet
+    std::int64_t num_bytes = 0;
+    double seconds = 0, standstill_seconds = 0;  ///< from begin to the name; of this the loop waited
+  };
+  const Figures& figures() const { return figures_; }
+
+ private:
+  struct Writing;
+  void complete();
+  std::string folder_;
+  Communicator comm_;
+  Retention retention_;
+  std::unique_ptr<Writing> writing_;  ///< in flight
+  Figures figures_;
+};
+
+}  // namespace rluf

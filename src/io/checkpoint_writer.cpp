@@ -1,0 +1,283 @@
+#include "rluf/io/checkpoint_writer.hpp"
+
+#include <ATen/ATen.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <filesystem>
+#include <thread>
+
+#include "checkpoint_format.hpp"
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/io/jsonl.hpp"
+
+namespace rluf {
+namespace {
+
+namespace fs = std::filesystem;
+using checkpoint_format::elements_of_row;
+using checkpoint_format::Piece;
+using checkpoint_format::stored_shape;
+
+/// This rank's rows of a tensor, as they were when the checkpoint began.
+struct Part {
+  std::string name;
+  std::vector<std::int64_t> shape;  ///< global, as the component has it
+  at::Tensor rows;                  ///< a copy
+  Range elements;                   ///< of the flat global tensor
+  std::int64_t file_offset = 0;     ///< of the first of these elements
+  std::vector<Piece> pieces = {};
+};
+
+class Collector : public StateArchive {
+ public:
+  explicit Collector(const Communicator& comm) : comm_(comm) {}
+  void number(const std::string& name, std::int64_t& value) override { state[name] = value; }
+  void json(const std::string& name, Json& value) override { state[name] = value; }
+  void tensor(const std::string& name, at::Tensor& tensor) override {
+    const std::vector<std::int64_t> shape = stored_shape(tensor.sizes().vec());
+    const Range mine = shard_range(shape[0], comm_.size(), comm_.rank());
+    add(name, tensor.sizes().vec(), tensor.detach().view(shape).narrow(0, mine.first, mine.count()));
+  }
+  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
+    RLUF_ASSERT(mine.size(0) == shard_range(shape.at(0), comm_.size(), comm_.rank()).count());
+    add(name, shape, mine.detach());
+  }
+  Json state = Json::object();
+  std::vector<Part> parts;
+
+ private:
+  void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows) {
+    const std::vector<std::int64_t> stored = stored_shape(shape);
+    const Range mine = shard_range(stored[0], comm_.size(), comm_.rank());
+    const std::int64_t row = elements_of_row(stored);
+    const at::Tensor copy = at::empty(rows.sizes(), rows.options().device(at::kCPU)).copy_(rows);
+    parts.push_back({name, std::move(shape), copy, {mine.first * row, mine.last * row}});
+  }
+  const Communicator& comm_;
+};
+
+std::string host_name() {
+  char name[256] = "";
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+void check_space(const std::string& folder, std::int64_t num_bytes) {
+  fs::create_directories(folder);
+  const auto space = fs::space(folder);
+  if (static_cast<std::int64_t>(space.available) < num_bytes + (1 << 20))
+    fail_input(concat("the disk of ", folder, " has ", space.available >> 20, " MiB left, a checkpoint needs ",
+                      num_bytes >> 20),
+               "the run could not be continued", "free space; earlier checkpoints are untouched");
+}
+
+/// A descriptor that closes itself.
+struct Descriptor {
+  int number;
+  Descriptor(const std::string& path, int flags) : number(::open(path.c_str(), flags)) {
+    if (number < 0) fail(concat("cannot open ", path));
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() { ::close(number); }
+  [[noreturn]] static void fail(const std::string& what) {
+    throw std::runtime_error(concat(what, ": ", std::strerror(errno)));
+  }
+  /// All bytes, however many calls that takes.
+  template <class Call, class Pointer>
+  void transfer(Call call, const char* verb, Pointer data, std::int64_t num_bytes, std::int64_t offset) const {
+    for (std::int64_t done = 0; done < num_bytes;) {
+      const auto count = call(number, data + done, static_cast<std::size_t>(num_bytes - done), offset + done);
+      if (count < 0 && errno == EINTR) continue;
+      if (count == 0) errno = EIO;
+      if (count <= 0) fail(verb);
+      done += count;
+    }
+  }
+};
+
+/// Writes the parts, brings them to the disk, and compares what can be read back with what was meant.
+void write_parts(const std::string& path, std::vector<Part>& parts) {
+  {
+    const Descriptor file(path, O_WRONLY);
+    for (Part& part : parts) {
+      part.pieces = checkpoint_format::pieces_of(part.rows.const_data_ptr(), part.rows.element_size(), part.elements);
+      file.transfer(::pwrite, "cannot write", static_cast<const char*>(part.rows.const_data_ptr()),
+                    static_cast<std::int64_t>(part.rows.nbytes()), part.file_offset);
+    }
+    if (::fsync(file.number) != 0) Descriptor::fail("cannot bring it to the disk");
+  }
+  const Descriptor file(path, O_RDONLY);
+  std::vector<char> buffer;
+  for (const Part& part : parts) {
+    std::int64_t offset = part.file_offset;
+    for (const Piece& piece : part.pieces) {
+      buffer.resize(static_cast<std::size_t>(piece.num_bytes));
+      file.transfer(::pread, "cannot read it back", buffer.data(), piece.num_bytes, offset);
+      if (checkpoint_format::checksum(buffer.data(), buffer.size()) != piece.crc32)
+        throw std::runtime_error(concat(part.name, " does not read back as it was written"));
+      offset += piece.num_bytes;
+    }
+  }
+}
+
+/// The checksums of each part's blocks, from everyone's pieces. @collective
+std::vector<std::vector<std::int64_t>> block_checksums(const std::vector<Part>& parts, const Communicator& comm) {
+  std::vector<std::int64_t> mine;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    for (const Piece& piece : parts[i].pieces)
+      mine.insert(mine.end(), {static_cast<std::int64_t>(i), piece.block, piece.num_bytes, piece.crc32});
+  const std::vector<std::int64_t> all = comm.all_gather(mine);  // of one part in the order of its elements
+  std::vector<std::vector<std::int64_t>> blocks(parts.size());
+  for (std::size_t i = 0; i < all.size(); i += 4) {
+    auto& of_part = blocks[static_cast<std::size_t>(all[i])];
+    if (all[i + 1] == static_cast<std::int64_t>(of_part.size())) {
+      of_part.push_back(all[i + 3]);
+    } else {
+      of_part.back() = static_cast<std::int64_t>(
+          crc32_combine(static_cast<uLong>(of_part.back()), static_cast<uLong>(all[i + 3]), all[i + 2]));
+    }
+  }
+  return blocks;
+}
+
+}  // namespace
+
+struct CheckpointWriter::Writing {
+  std::string path;  ///< final name; the bytes go to PATH.part
+  Json manifest;
+  std::vector<Part> parts;
+  std::int64_t step = 0, num_bytes = 0;
+  double start_seconds = 0, standstill_seconds = 0;
+  std::string error = {};  ///< of the thread
+  std::atomic<bool> done = false;
+  std::thread thread = {};
+
+  void start() {
+    thread = std::thread([this] {
+      try {
+        write_parts(path + ".part", parts);
+      } catch (const std::exception& failure) {
+        error = failure.what();
+      }
+      done = true;
+    });
+  }
+};
+
+CheckpointWriter::CheckpointWriter(std::string folder, const Communicator& comm, const Retention& retention)
+    : folder_(std::move(folder)), comm_(comm), retention_(retention) {}
+
+CheckpointWriter::~CheckpointWriter() {
+  if (!writing_) return;
+  writing_->thread.join();
+  std::error_code ignored;
+  if (comm_.rank() == 0) fs::remove(writing_->path + ".part", ignored);
+}
+
+void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState& describe) {
+  wait();
+  const double start = now_seconds();
+  Collector collected(comm_);
+  describe(collected);
+  std::int64_t num_bytes = 0;
+  for (const Part& part : collected.parts) num_bytes += static_cast<std::int64_t>(part.rows.nbytes());
+  num_bytes = comm_.all_reduce(num_bytes);
+  guarded(comm_, [&] {
+    if (comm_.rank() == 0) check_space(folder_, num_bytes);
+  });
+  const std::string path = checkpoint_format::file_name(folder_, header.step);
+  Hdf5File file = Hdf5File::create(path, comm_);
+  for (Part& part : collected.parts) {
+    file.create_dataset("tensors/" + part.name, part.rows.scalar_type(), stored_shape(part.shape));
+    if (part.elements.count() > 0)
+      part.file_offset = file.offset("tensors/" + part.name) + part.elements.first * part.rows.element_size();
+  }
+  file.leave();
+  const Json manifest{{"format_version", checkpoint_format::kVersion},
+                      {"stage", header.stage},
+                      {"step", header.step},
+                      {"identity", header.identity},
+                      {"about", header.about},
+                      {"state", collected.state},
+                      {"written_by", {{"host", host_name()}, {"ranks", comm_.size()}}},
+                      {"block_elements", checkpoint_format::kBlockElements}};
+  writing_.reset(new Writing{.path = path,
+                             .manifest = manifest,
+                             .parts = std::move(collected.parts),
+                             .step = header.step,
+                             .num_bytes = num_bytes,
+                             .start_seconds = start});
+  writing_->standstill_seconds = now_seconds() - start;
+  writing_->start();
+}
+
+void CheckpointWriter::poll() {
+  if (writing_ && comm_.all_reduce(std::int64_t{writing_->done}, Reduce::kMin) == 1) complete();
+}
+
+void CheckpointWriter::wait() {
+  if (!writing_) return;
+  while (!writing_->done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  complete();
+}
+
+void CheckpointWriter::complete() {
+  const double start = now_seconds();
+  writing_->thread.join();
+  const std::unique_ptr<Writing> written = std::move(writing_);
+  const std::string temporary = written->path + ".part";
+  try {
+    guarded(comm_, [&] {
+      if (!written->error.empty())
+        fail_data(concat("the checkpoint ", written->path, " could not be written: ", written->error),
+                  "the disk may be full or broken", "free space and run again; earlier checkpoints are untouched");
+    });
+  } catch (const Error&) {
+    std::error_code ignored;
+    if (comm_.rank() == 0) fs::remove(temporary, ignored);
+    throw;
+  }
+  const auto blocks = block_checksums(written->parts, comm_);
+  guarded(comm_, [&] {
+    if (comm_.rank() != 0) return;
+    Json& manifest = written->manifest;
+    manifest["tensors"] = Json::array();
+    for (std::size_t i = 0; i < written->parts.size(); ++i) {
+      const Part& part = written->parts[i];
+      manifest["tensors"].push_back({{"name", part.name},
+                                     {"shape", part.shape},
+                                     {"type", c10::toString(part.rows.scalar_type())},
+                                     {"crc32", blocks[i]}});
+    }
+    const std::string text = manifest.dump();
+    Hdf5File file = Hdf5File::take_up(written->path, Communicator::self());
+    file.write_attribute("manifest", text);
+    file.write_attribute("manifest_crc32", std::to_string(checkpoint_format::checksum(text.data(), text.size())));
+    file.commit();
+    const Hdf5File whole = Hdf5File::open(written->path, Communicator::self());
+    if (whole.read_attribute("manifest") != text)
+      fail_data(concat(written->path, " does not read back as it was written"), "the disk may be broken",
+                "look at the file system; earlier checkpoints are untouched");
+    prune_checkpoints(folder_, retention_);
+  });
+  const double end = now_seconds();
+  figures_ = {written->step, written->num_bytes, end - written->start_seconds,
+              written->standstill_seconds + (end - start)};
+}
+
+void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,
+                      const Communicator& comm, const Retention& retention) {
+  CheckpointWriter writer(folder, comm, retention);
+  writer.begin(header, describe);
+  writer.wait();
+}
+
+}  // namespace rluf
