@@ -13,7 +13,7 @@ set -euo pipefail
 readonly torch_version=2.11.0 kokkos_package=pykokkos-base kokkos_version=0.0.7
 readonly system_packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-dev libhdf5-openmpi-dev hdf5-tools
   libboost-program-options-dev libboost-iostreams-dev nlohmann-json3-dev libpcre2-dev zlib1g-dev libgtest-dev
-  libgmock-dev pkg-config python3 python3-dev python3-venv gnuplot-nox shellcheck git)
+  libgmock-dev pkg-config python3 python3-dev python3-venv gnuplot-nox shellcheck lmod git)
 # Held where they are known to work together.
 readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 h5py==3.16.0 scipy==1.17.1
   scikit-learn==1.9.1 numpy==2.4.6 gguf==0.19.0 sympy==1.14.0 networkx==3.6.1 jinja2==3.1.6 filelock==4.2.12

@@ -34,6 +34,7 @@ if(NOT RLUF_TORCH_DIR)
                       "LibTorch or PyTorch, or pass -DLIBTORCH_DIR=/path/to/libtorch")
 endif()
 message(STATUS "LibTorch: ${RLUF_TORCH_DIR}")
+set(CMAKE_INSTALL_RPATH ${RLUF_TORCH_DIR}/lib) # CMake leaves out what lies below the source folder, such as .deps/
 add_library(rluf_torch INTERFACE)
 target_include_directories(rluf_torch SYSTEM INTERFACE
   ${RLUF_TORCH_DIR}/include ${RLUF_TORCH_DIR}/include/torch/csrc/api/include)

@@ -59,12 +59,13 @@ struct MetricWindow {
     return last_averages;
   }
   void describe(StateArchive& archive) {
-    nlohmann::json open = sums, closed = last_averages;
-    archive.json("metrics_since_last_row", open);
-    archive.json("metrics_of_last_row", closed);
-    archive.number("steps_since_last_row", num_steps);
-    sums = open.get<std::map<std::string, double>>();
-    last_averages = closed.get<std::map<std::string, double>>();
+    auto& [open, closed, steps] = *this;  // a new member does not compile until it is described
+    nlohmann::json open_json = open, closed_json = closed;
+    archive.json("metrics_since_last_row", open_json);
+    archive.json("metrics_of_last_row", closed_json);
+    archive.number("steps_since_last_row", steps);
+    open = open_json.get<std::map<std::string, double>>();
+    closed = closed_json.get<std::map<std::string, double>>();
   }
 };
 

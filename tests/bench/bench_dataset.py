@@ -6,7 +6,7 @@ processes is part of the time. Both must write the same tokens, ours spread over
 """
 import gzip, json, os, shutil, subprocess, sys, tempfile
 
-from measure import BUILD, REPETITIONS, THREADS, alternate, log_file, report, skip, timed
+from measure import BUILD, MPIRUN, REPETITIONS, THREADS, alternate, log_file, report, skip, timed
 
 try:
     import datasets, h5py, numpy, tokenizers  # noqa: F401
@@ -15,7 +15,6 @@ except ImportError as error:
 
 log, base = log_file(), sys.argv[1]
 max_rows = int(sys.argv[2]) if len(sys.argv) > 2 else 10000
-MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(THREADS)]
 
 PEER = r'''
 import json, sys, numpy, h5py, datasets, tokenizers

@@ -5,6 +5,7 @@ import gzip, json, os, pathlib, platform, statistics, subprocess, sys, time
 THREADS = int(os.environ.get("THREADS", len(os.sched_getaffinity(0))))
 REPETITIONS = int(os.environ.get("REPETITIONS", 5))
 BUILD = pathlib.Path(os.environ.get("RLUF_BUILD", "build"))
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "-n", str(THREADS)]
 SOURCE = pathlib.Path(__file__).resolve().parents[2]
 for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):  # they would hold the peer's numpy to another processor's kernels
     os.environ.pop(name, None)

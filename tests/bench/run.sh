@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures rluf against peers in the same run on the same cores and prints a table of ratios.
-#   bash tests/bench/run.sh [--tests reward,decode,rollout,tokenizer,dataset]
+#   bash tests/bench/run.sh [--tests reward,decode,rollout,tokenizer,dataset,checkpoint]
 # Environment: THREADS (all cores), REPETITIONS (5). A ratio below its goal is no failure, since machines are noisy; work
 # that differs between the two sides is. About a quarter of an hour on two quiet cores, 8 GB of memory.
 set -euo pipefail
-tests=reward,decode,rollout,tokenizer,dataset
+tests=reward,decode,rollout,tokenizer,dataset,checkpoint
 while (($# > 0)); do
   case $1 in
     --tests) tests=${2:?--tests needs names}; shift ;;
@@ -23,7 +23,8 @@ for name in ${tests//,/ }; do
     decode | rollout) targets+=(bench_generate) ;;
     tokenizer) targets+=(bench_tokenize) ;;
     dataset) targets+=(dataset_stage) ;;
-    *) echo "bench: unknown test $name (known: reward, decode, rollout, tokenizer, dataset)" >&2; exit 2 ;;
+    checkpoint) targets+=(bench_checkpoint) ;;
+    *) echo "bench: unknown test $name (known: reward, decode, rollout, tokenizer, dataset, checkpoint)" >&2; exit 2 ;;
   esac
 done
 cmake -G Ninja -B build -DCMAKE_BUILD_TYPE=Release -DRLUF_TESTS=ON >/dev/null
@@ -40,6 +41,7 @@ for name in ${tests//,/ }; do
     decode | rollout) command=(bench_generate.py "$model" "$name") ;;
     tokenizer) command=(bench_tokenizer.py "$model") ;;
     dataset) command=(bench_dataset.py "$model") ;;
+    checkpoint) command=(bench_checkpoint.py) ;;
   esac
   if ! .deps/oracle/bin/python tests/bench/"${command[0]}" "${command[@]:1}" >build/bench/"$name".out 2>build/bench/"$name".err; then
     echo "bench: $name failed:" >&2

@@ -124,21 +124,22 @@ struct RoundTable {
     rows.push_back(row);
   }
   void describe(StateArchive& archive) {
-    nlohmann::json list = names;
+    auto& [metric_names, values] = *this;  // a new member does not compile until it is described
+    nlohmann::json list = metric_names;
     at::Tensor table;
-    if (!rows.empty()) {
-      const auto width = static_cast<std::int64_t>(names.size());
-      table = torch::empty({static_cast<std::int64_t>(rows.size()), width}, torch::kFloat64);
-      for (std::size_t r = 0; r < rows.size(); ++r)
-        std::copy(rows[r].begin(), rows[r].end(), table.data_ptr<double>() + r * names.size());
+    if (!values.empty()) {
+      const auto width = static_cast<std::int64_t>(metric_names.size());
+      table = torch::empty({static_cast<std::int64_t>(values.size()), width}, torch::kFloat64);
+      for (std::size_t r = 0; r < values.size(); ++r)
+        std::copy(values[r].begin(), values[r].end(), table.data_ptr<double>() + r * metric_names.size());
     }
     archive.json("metric_names", list);
     archive.tensor("rounds", table);
-    names = list.get<std::vector<std::string>>();
-    rows.clear();
+    metric_names = list.get<std::vector<std::string>>();
+    values.clear();
     for (std::int64_t r = 0; r < table.size(0); ++r)
-      rows.emplace_back(table.data_ptr<double>() + r * table.size(1),
-                        table.data_ptr<double>() + (r + 1) * table.size(1));
+      values.emplace_back(table.data_ptr<double>() + r * table.size(1),
+                          table.data_ptr<double>() + (r + 1) * table.size(1));
   }
   nlohmann::json json() const {
     nlohmann::json list = nlohmann::json::array();

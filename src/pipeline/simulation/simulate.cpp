@@ -7,9 +7,9 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
-#include "rluf/parallel/run_control.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/llama.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
