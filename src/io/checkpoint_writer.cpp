@@ -183,6 +183,7 @@ CheckpointWriter::~CheckpointWriter() {
 }
 
 void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState& describe) {
+  const double asked = now_seconds();
   wait();
   const double start = now_seconds();
   Collector collected(comm_);
@@ -215,7 +216,7 @@ void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState
                              .step = header.step,
                              .num_bytes = num_bytes,
                              .start_seconds = start});
-  writing_->standstill_seconds = now_seconds() - start;
+  writing_->standstill_seconds = now_seconds() - asked;
   writing_->start();
 }
 

@@ -156,10 +156,11 @@ std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions
   LlamaConfig trained = config;
   trained.num_layers = layers;
   trained.vocab_size = options.trainable_layers < 0 ? config.vocab_size : 0;
-  // Gradients, their sum (in 64 bits, or a second buffer for several ranks), and a share of the two moments.
+  // Gradients, their sum (in 64 bits, or a second buffer for several ranks), a share of the two moments, and the copy
+  // of this rank's share of weights and moments while a checkpoint is written.
   const std::int64_t sum = options.reproducible ? 2 : num_ranks > 1 ? 1 : 0;
   const std::int64_t logits = 3 * std::min(options.micro_batch_tokens * config.vocab_size, std::int64_t{16} << 20);
-  return weights + (1 + sum) * weight_bytes(trained) + 2 * weight_bytes(trained) / num_ranks +
+  return weights + (1 + sum) * weight_bytes(trained) + 5 * weight_bytes(trained) / num_ranks +
          4 * (layers * activations_per_token(config) * options.micro_batch_tokens + logits);
 }
 

@@ -2,8 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
+
+#include "rluf/parallel/process_grid.hpp"
 
 namespace rluf {
 namespace {
@@ -21,16 +24,35 @@ TEST(SipHash, KeysGiveOtherHashes) {
 }
 
 TEST(Holdout, LastPartOfTimeWithoutPartingEqualTimes) {
-  EXPECT_EQ(holdout_begin({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 0.2), 8);
-  EXPECT_EQ(holdout_begin({1, 2, 3, 4, 5, 6, 7, 8, 8, 10}, 0.2), 9);
-  EXPECT_EQ(holdout_begin({1, 1, 1, 1}, 0.5), 4);
-  EXPECT_EQ(holdout_begin({1, 2}, 0.0), 2);
+  const Communicator world = Communicator::world();
+  const auto begin_of = [&](const std::vector<std::int64_t>& times, double share) {
+    const Range part = shard_range(static_cast<std::int64_t>(times.size()), world.size(), world.rank());
+    return holdout_begin({times.begin() + part.first, times.begin() + part.last}, share, world);
+  };
+  EXPECT_EQ(begin_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 0.2), 8);
+  EXPECT_EQ(begin_of({1, 2, 3, 4, 5, 6, 7, 8, 8, 10}, 0.2), 9);
+  EXPECT_EQ(begin_of({1, 1, 1, 1}, 0.5), 4);
+  EXPECT_EQ(begin_of({1, 2}, 0.0), 2);
 }
 
 std::vector<float> labels_with(std::int64_t positives, std::int64_t rows) {
   std::vector<float> labels(static_cast<std::size_t>(rows), 0.0f);
   for (std::int64_t i = 0; i < positives; ++i) labels[static_cast<std::size_t>(i * rows / positives)] = 1.0f;
   return labels;
+}
+
+LabelCounts counts_of(const std::vector<float>& labels) {
+  const auto positives = static_cast<std::int64_t>(std::count(labels.begin(), labels.end(), 1.0f));
+  return {positives, static_cast<std::int64_t>(labels.size()) - positives, 0};
+}
+
+Balance balance_of_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& copies) {
+  std::int64_t rows = 0, positives = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    rows += copies[i];
+    positives += labels[i] > 0 ? copies[i] : 0;
+  }
+  return balance_of(counts_of(labels), positives, rows);
 }
 
 class BalanceTest : public testing::TestWithParam<std::string> {};
@@ -41,13 +63,14 @@ TEST_P(BalanceTest, RaisesTheRateAndKnowsTheCorrection) {
   std::vector<std::int64_t> ids(labels.size());
   std::iota(ids.begin(), ids.end(), 1);
   for (const double target : {0.02, 0.1, 0.5}) {
-    const Balance balance = balance_labels(labels, ids, target, GetParam(), 7);
+    const auto copies = balanced_copies(labels, ids, counts_of(labels), target, GetParam(), 7);
+    const Balance balance = balance_of_copies(labels, copies);
     double written = 0, written_positives = 0;
     for (std::size_t i = 0; i < labels.size(); ++i) {
-      written += static_cast<double>(balance.copies[i]);
-      written_positives += labels[i] > 0 ? static_cast<double>(balance.copies[i]) : 0;
+      written += static_cast<double>(copies[i]);
+      written_positives += labels[i] > 0 ? static_cast<double>(copies[i]) : 0;
       if (labels[i] > 0) {
-        EXPECT_GE(balance.copies[i], 1);
+        EXPECT_GE(copies[i], 1);
       }
     }
     EXPECT_NEAR(written_positives / written, target, 0.15 * target);
@@ -60,9 +83,25 @@ TEST_P(BalanceTest, RaisesTheRateAndKnowsTheCorrection) {
 INSTANTIATE_TEST_SUITE_P(Methods, BalanceTest, testing::Values("negative_keep", "positive_repeat"));
 
 TEST(Balance, ATargetBelowTheNaturalRateChangesNothing) {
-  const Balance balance = balance_labels({1, 0, 1, 0}, {1, 2, 3, 4}, 0.1, "negative_keep", 1);
-  EXPECT_EQ(balance.copies, (std::vector<std::int64_t>{1, 1, 1, 1}));
-  EXPECT_EQ(balance.prior_correction, 0.0);
+  const std::vector<float> labels{1, 0, 1, 0};
+  const auto copies = balanced_copies(labels, {1, 2, 3, 4}, counts_of(labels), 0.1, "negative_keep", 1);
+  EXPECT_EQ(copies, (std::vector<std::int64_t>{1, 1, 1, 1}));
+  EXPECT_EQ(balance_of_copies(labels, copies).prior_correction, 0.0);
+}
+
+TEST(Balance, APartOfTheRowsGetsTheSameCopies) {
+  const auto labels = labels_with(37, 1000);
+  std::vector<std::int64_t> ids(labels.size());
+  std::iota(ids.begin(), ids.end(), 1);
+  for (const std::string method : {"negative_keep", "positive_repeat"}) {
+    const auto whole = balanced_copies(labels, ids, counts_of(labels), 0.3, method, 3);
+    const std::ptrdiff_t cut = 333;
+    LabelCounts counts = counts_of(labels);
+    counts.positives_before = std::count(labels.begin(), labels.begin() + cut, 1.0f);
+    const auto part =
+        balanced_copies({labels.begin() + cut, labels.end()}, {ids.begin() + cut, ids.end()}, counts, 0.3, method, 3);
+    EXPECT_EQ(part, (std::vector<std::int64_t>{whole.begin() + cut, whole.end()})) << method;
+  }
 }
 
 TEST(Balance, PaperCorrection) {
@@ -70,7 +109,8 @@ TEST(Balance, PaperCorrection) {
   const auto labels = labels_with(100, 100000);
   std::vector<std::int64_t> ids(labels.size());
   std::iota(ids.begin(), ids.end(), 1);
-  EXPECT_NEAR(balance_labels(labels, ids, 0.1, "positive_repeat", 1).prior_correction, -4.7095, 1e-3);
+  const auto copies = balanced_copies(labels, ids, counts_of(labels), 0.1, "positive_repeat", 1);
+  EXPECT_NEAR(balance_of_copies(labels, copies).prior_correction, -4.7095, 1e-3);
 }
 
 }  // namespace

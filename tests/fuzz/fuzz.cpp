@@ -15,6 +15,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/io/jsonl.hpp"
 #include "rluf/io/safetensors.hpp"
 #include "rluf/model/llama.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
@@ -33,7 +34,7 @@ std::string content_of(const std::string& path) {
 
 /// A few changes of the kinds that disks, transfers and attackers make.
 std::string mutated(std::string text, RandomStream& random) {
-  static const std::vector<std::string> kWords{"\0\0\0\0\0\0\0\0",
+  static const std::vector<std::string> kWords{std::string(8, 0),
                                                "\xff\xff\xff\xff\xff\xff\xff\x7f",
                                                "-1",
                                                "1e999",

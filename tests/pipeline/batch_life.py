@@ -142,6 +142,33 @@ for command, settings, doing in (("simulate", ["--simulate.rows=3000000"], "simu
     check(code == 75 and doing in text, f"{command} stops: {code} {time.monotonic() - asked:.1f} s\n{text[-600:]}")
     cases += 1
 
+# In the middle of a round of the policy: the half-drawn round is done again, with the same result.
+rounds = ["--policy.rounds=16", "--policy.checkpoint_every_rounds=0", "--policy.love_weights=0.3", "--policy.prompts_per_batch=1"]
+whole_policy = work / "policy"
+check(rluf("run", tiny, *rounds, f"--run.directory={whole_policy}").returncode == 0, "the run with the undisturbed policy")
+before = work / "before"
+shutil.copytree(whole_policy, before)
+shutil.rmtree(before / "models/policy_w0.3")
+shutil.rmtree(before / "checkpoints/policy_w0.3")
+places = []
+for attempt in range(4):
+    folder = work / f"round{attempt}"
+    shutil.copytree(before, folder)
+    process = start(folder, *rounds, command="policy", ranks=1 + attempt % 2)
+    wait_for(lambda: "policy_w0.3,3," in (folder / "metrics.csv").read_text().rsplit("stage_seconds", 1)[-1], process)
+    time.sleep(0.05 * attempt)
+    process.send_signal(signal.SIGUSR1)
+    code, text = end_of(process)
+    places += re.findall(r"policy_w0.3 continues after round \d+|in stage policy_w0.3 at round \d+", text)
+    check(code == 75 and len(places) == attempt + 1, f"a stop in a round: {code}\n{text[-800:]}")
+    result = rluf("policy", tiny, *rounds, f"--run.directory={folder}", ranks=2 - attempt % 2)
+    check(result.returncode == 0 and "policy_w0.3: continuing from the checkpoint at round" in result.stderr, f"policy goes on\n{result.stderr[-800:]}")
+    one, two = [(place / "models/policy_w0.3/model.safetensors").read_bytes() for place in (whole_policy, folder)]
+    check(one == two, f"stopped in a round ({places[-1:]}) and continued: the same bits")
+    shutil.rmtree(folder)
+    cases += 3
+check(any("continues after" in place for place in places), f"at least one stop came inside of a round: {places}")
+
 # Two jobs on one directory; a job that was killed is no holder.
 folder = made("lock")
 process = start(folder, ranks=2)
@@ -198,7 +225,7 @@ check_error(rluf("sft", tiny, *long, "--run.restart=latest", f"--run.directory={
 keep = [*long, "--run.keep_every=10"]
 check(rluf("run", tiny, *keep, f"--run.directory={folder}").returncode == 0, "run")
 bits = model(folder)
-check_error(rluf("sft", tiny, *keep, "--run.restart=77", f"--run.directory={folder}"), 2, ["no checkpoint at that step", "it has 10, 20"], "a step that is not there")
+check_error(rluf("sft", tiny, *keep, "--restart=77", f"--run.directory={folder}"), 2, ["no checkpoint at that step", "it has 10, 20"], "a step that is not there")
 check_error(rluf("sft", tiny, *keep, "--run.restart=nowhere.h5", f"--run.directory={folder}"), 2, ["no file nowhere.h5"], "a file that is not there")
 for value, at in (("100", 100), (f"{folder}/checkpoints/sft/step_00000060.h5", 60), ("latest", 120), ("none", 0)):
     result = rluf("run", tiny, *keep, f"--run.restart={value}", f"--run.directory={folder}")

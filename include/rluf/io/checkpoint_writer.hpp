@@ -15,7 +15,7 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  /// Begins to write FOLDER/step_00000120.h5, after the former one is complete. @collective
+  /// Begins to write FOLDER/step_00000120.h5; a former one that is not complete yet is waited for. @collective
   /// @throws Error(kBadInput) if the disk has no room, before anything is written
   void begin(const CheckpointHeader& header, const DescribeState& describe);
   /// Once every rank has written, synced and read back its part: the file gets its checksums and its name, and what

@@ -11,7 +11,7 @@
 namespace rluf {
 namespace {
 
-constexpr std::int64_t kRowBytes = 4 * 96;
+constexpr std::int64_t kRowBytes = 3 * 96;
 
 struct Input {
   const char *name, *option;
@@ -53,9 +53,12 @@ std::int64_t dataset_memory_bytes(const DataOptions& options, const StageContext
     const auto bytes = std::filesystem::file_size(input.path, missing);
     if (!missing) most = std::max(most, static_cast<std::int64_t>(bytes));
   }
-  // Packed logs hold about 400 bytes of gzip a row; each row costs kRowBytes while rows are gathered, and four bytes of
-  // tokens a byte of gzip, up to what the spool keeps in memory.
-  return kRowBytes * (most / 400) + std::min<std::int64_t>(4 * most, 256 << 20) + text_memory_bytes(context.model.base);
+  // Packed logs hold about 400 bytes of gzip a row. A rank holds its share of the rows, up to three times while they
+  // are sorted, and of their tokens (four bytes a byte of gzip) what the spool keeps in memory; then slices on their
+  // way.
+  const std::int64_t ranks = context.grid.world.size();
+  return kRowBytes * (most / 400) / ranks + std::min<std::int64_t>(4 * most / ranks, 32 << 20) + (64 << 20) +
+         text_memory_bytes(context.model.base);
 }
 
 void run_dataset(const DataOptions& options, const StageContext& context) {

@@ -2,13 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <limits>
 
 #include "dataset_files.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
+#include "row_order.hpp"
 #include "row_reader.hpp"
+#include "row_writer.hpp"
 
 namespace rluf {
 namespace {
@@ -54,18 +56,32 @@ std::vector<Row> read_log(const std::string& input, ByteSpool& spool, const Buil
   });
 }
 
-/// Keeps the first of equal rows in the order of time. @return how many were removed
-std::int64_t remove_duplicates(std::vector<const Row*>& rows) {
-  std::set<std::array<std::uint64_t, 2>> seen;
-  return static_cast<std::int64_t>(std::erase_if(rows, [&](const Row* row) { return !seen.insert(row->key).second; }));
+/// Rows that are older than the one before them in the file. `mine`: this rank's part in the order of lines.
+/// @collective
+std::int64_t count_out_of_order(const std::vector<Row>& mine, const Communicator& comm) {
+  std::int64_t count = 0;
+  for (std::size_t i = 1; i < mine.size(); ++i) count += mine[i].timestamp < mine[i - 1].timestamp;
+  std::vector<std::int64_t> ends;
+  if (!mine.empty()) ends = {mine.front().timestamp, mine.back().timestamp};
+  const std::vector<std::int64_t> all = comm.all_gather(ends);
+  if (comm.rank() == 0)
+    for (std::size_t i = 2; i < all.size(); i += 2) count += all[i] < all[i - 1];
+  return comm.all_reduce(count);
 }
 
-void write_split(Hdf5File& file, const std::string& group, const std::vector<const Row*>& rows, const ByteSpool& spool,
+/// Keeps the first of equal rows in the order. @return how many were removed, of all ranks. @collective
+std::int64_t remove_duplicates(std::vector<Row>& mine, const Communicator& comm) {
+  const std::vector<bool> repeated = repeated_keys(mine, comm);
+  std::size_t i = 0;
+  return comm.all_reduce(static_cast<std::int64_t>(std::erase_if(mine, [&](const Row&) { return repeated[i++]; })));
+}
+
+void write_split(Hdf5File& file, const std::string& group, const std::vector<const Row*>& mine, const ByteSpool& spool,
                  const Communicator& comm) {
-  write_documents(file, group, rows, 0, spool, comm);
+  write_documents(file, group, mine, 0, spool, comm);
   std::vector<float> labels;
   std::vector<std::int64_t> users, timestamps;
-  for (const Row* row : rows) {
+  for (const Row* row : mine) {
     labels.push_back(static_cast<float>(row->value));
     users.push_back(row->user);
     timestamps.push_back(row->timestamp);
@@ -75,26 +91,29 @@ void write_split(Hdf5File& file, const std::string& group, const std::vector<con
   write_column(file, group + "/timestamps", timestamps, comm);
 }
 
-std::int64_t count_positive(const std::vector<const Row*>& rows) {
-  return std::count_if(rows.begin(), rows.end(), [](const Row* row) { return row->value > 0.5; });
+/// Of this rank's rows.
+std::int64_t count_positive(const std::vector<const Row*>& mine) {
+  return std::count_if(mine.begin(), mine.end(), [](const Row* row) { return row->value > 0.5; });
 }
 
-/// What no love model can be learned or judged from is an error here, before hours of training.
-void check_log(const std::string& input, const std::string& signal, const std::vector<const Row*>& train,
-               const std::vector<const Row*>& holdout) {
+/// What no love model can be learned or judged from is an error here, before hours of training. @collective
+void check_log(const std::string& input, const std::string& signal, const std::vector<Row>& mine,
+               const LabelCounts& train, std::int64_t num_holdout, std::int64_t holdout_positives,
+               const Communicator& comm) {
   const auto name = concat(input, ": signals.", signal);
-  const std::int64_t positives = count_positive(train);
-  if (positives == 0)
+  if (train.positives == 0)
     fail_data(concat(name, " is 0 in every training row"), "nothing tells good from bad",
               "choose another data.signal or give more rows");
-  if (positives == static_cast<std::int64_t>(train.size()))
+  if (train.negatives == 0)
     fail_data(concat(name, " is 1 in every training row"), "nothing tells good from bad", "choose another data.signal");
-  std::set<std::int64_t> users;
-  for (const auto* rows : {&train, &holdout})
-    for (const Row* row : *rows) users.insert(row->user);
-  if (users.size() < 2)
+  std::int64_t least = std::numeric_limits<std::int64_t>::max(), most = std::numeric_limits<std::int64_t>::min();
+  for (const Row& row : mine) {
+    least = std::min(least, row.user);
+    most = std::max(most, row.user);
+  }
+  if (comm.all_reduce(least, Reduce::kMin) == comm.all_reduce(most, Reduce::kMax))
     fail_data(concat(input, " holds one user only"), "intervals are taken over users", "give a log of several users");
-  if (!holdout.empty() && count_positive(holdout) == 0)
+  if (num_holdout > 0 && holdout_positives == 0)
     fail_data(concat(name, " is 0 in every held-out row"), "the model could not be judged",
               "raise data.holdout_share or give more rows");
 }
@@ -102,21 +121,39 @@ void check_log(const std::string& input, const std::string& signal, const std::v
 }  // namespace
 
 nlohmann::json build_love(const std::string& input, const std::string& output, const BuildContext& context) {
+  const Communicator& comm = context.comm;
   ByteSpool spool(output);
-  const std::vector<Row> all = read_log(input, spool, context);
-  std::vector<const Row*> rows;
-  std::int64_t out_of_order = 0;
-  for (const Row& row : all) {
-    out_of_order += !rows.empty() && row.timestamp < rows.back()->timestamp;
-    rows.push_back(&row);
-  }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row* a, const Row* b) { return a->timestamp < b->timestamp; });
-  const std::int64_t duplicates = remove_duplicates(rows);
+  std::vector<Row> mine = read_log(input, spool, context);
+  const std::int64_t read = comm.all_reduce(static_cast<std::int64_t>(mine.size()));
+  sort_rows(
+      mine,
+      [](const Row& row) {
+        return OrderKey{row.line, 0};
+      },
+      comm);
+  const std::int64_t out_of_order = count_out_of_order(mine, comm);
+  sort_rows(
+      mine,
+      [](const Row& row) {
+        return OrderKey{row.timestamp, row.line};
+      },
+      comm);
+  const std::int64_t duplicates = remove_duplicates(mine, comm);
+
   std::vector<std::int64_t> timestamps;
-  for (const Row* row : rows) timestamps.push_back(row->timestamp);
-  const std::int64_t border = holdout_begin(timestamps, context.data.holdout_share);
-  const std::vector<const Row*> train(rows.begin(), rows.begin() + border), holdout(rows.begin() + border, rows.end());
-  check_log(input, context.data.signal, train, holdout);
+  for (const Row& row : mine) timestamps.push_back(row.timestamp);
+  const std::int64_t border = holdout_begin(timestamps, context.data.holdout_share, comm),
+                     first = comm.exclusive_scan(static_cast<std::int64_t>(mine.size()));
+  std::vector<const Row*> train, holdout;
+  for (std::size_t i = 0; i < mine.size(); ++i)
+    (first + static_cast<std::int64_t>(i) < border ? train : holdout).push_back(&mine[i]);
+  const std::int64_t positives_here = count_positive(train);
+  const LabelCounts counts{comm.all_reduce(positives_here),
+                           comm.all_reduce(static_cast<std::int64_t>(train.size()) - positives_here),
+                           comm.exclusive_scan(positives_here)};
+  const std::int64_t num_holdout = comm.all_reduce(static_cast<std::int64_t>(holdout.size())),
+                     holdout_positives = comm.all_reduce(count_positive(holdout));
+  check_log(input, context.data.signal, mine, counts, num_holdout, holdout_positives, comm);
 
   std::vector<float> labels;
   std::vector<std::int64_t> ids;
@@ -124,36 +161,42 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
     labels.push_back(static_cast<float>(row->value));
     ids.push_back(row->line);
   }
-  const Balance balance = balance_labels(labels, ids, context.data.positive_rate, context.data.balance, context.seed);
+  const auto copies =
+      balanced_copies(labels, ids, counts, context.data.positive_rate, context.data.balance, context.seed);
   std::vector<const Row*> written;
-  std::int64_t dropped_negatives = 0, repeated_positives = 0;
+  std::vector<std::int64_t> sums(4, 0);
+  auto &dropped_negatives = sums[0], &repeated_positives = sums[1], &num_written = sums[2], &positives = sums[3];
   for (std::size_t i = 0; i < train.size(); ++i) {
-    written.insert(written.end(), static_cast<std::size_t>(balance.copies[i]), train[i]);
-    dropped_negatives += balance.copies[i] == 0;
-    repeated_positives += std::max<std::int64_t>(0, balance.copies[i] - 1);
+    written.insert(written.end(), static_cast<std::size_t>(copies[i]), train[i]);
+    dropped_negatives += copies[i] == 0;
+    repeated_positives += std::max<std::int64_t>(0, copies[i] - 1);
   }
-  const std::int64_t positives = count_positive(written), num_written = static_cast<std::int64_t>(written.size());
+  num_written = static_cast<std::int64_t>(written.size());
+  positives = count_positive(written);
+  comm.all_reduce(sums);
   if (positives == num_written)
     fail_data(concat(input, ": no negative is left at data.positive_rate = ", context.data.positive_rate),
               "nothing tells good from bad", "lower data.positive_rate or give more rows");
+  const Balance balance = balance_of(counts, positives, num_written);
   if (context.data.positive_rate > 0 && context.data.positive_rate <= balance.natural_rate)
     log_info(concat("dataset: the natural rate of positives, ", balance.natural_rate,
                     ", is already at data.positive_rate or above: the balance is left as it is"));
 
-  std::int64_t truncated_rows = 0, truncated_tokens = 0, dropped_messages = 0;
-  for (const Row* row : rows) {
-    truncated_rows += row->truncated_tokens > 0 || row->dropped_messages > 0;
-    truncated_tokens += row->truncated_tokens;
-    dropped_messages += row->dropped_messages;
+  std::vector<std::int64_t> truncation(3, 0);
+  for (const Row& row : mine) {
+    truncation[0] += row.truncated_tokens > 0 || row.dropped_messages > 0;
+    truncation[1] += row.truncated_tokens;
+    truncation[2] += row.dropped_messages;
   }
-  Hdf5File file = Hdf5File::create(output, context.comm);
-  write_split(file, "train", written, spool, context.comm);
-  write_split(file, "holdout", holdout, spool, context.comm);
-  write_column(file, "prior_correction", std::vector<double>{balance.prior_correction}, context.comm);
+  comm.all_reduce(truncation);
+  Hdf5File file = Hdf5File::create(output, comm);
+  write_split(file, "train", written, spool, comm);
+  write_split(file, "holdout", holdout, spool, comm);
+  write_column(file, "prior_correction",
+               comm.rank() == 0 ? std::vector<double>{balance.prior_correction} : std::vector<double>{}, comm);
   file.write_attribute("about", context.about);
   file.commit();
 
-  const auto read = static_cast<std::int64_t>(all.size()), num_holdout = static_cast<std::int64_t>(holdout.size());
   RLUF_ASSERT(read == num_written - repeated_positives + dropped_negatives + num_holdout + duplicates);
   return {{"file", input},
           {"read", read},
@@ -162,12 +205,12 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
           {"repeated_positives", repeated_positives},
           {"train", num_written},
           {"holdout", num_holdout},
-          {"truncated_rows", truncated_rows},
-          {"truncated_tokens", truncated_tokens},
-          {"dropped_messages", dropped_messages},
+          {"truncated_rows", truncation[0]},
+          {"truncated_tokens", truncation[1]},
+          {"dropped_messages", truncation[2]},
           {"out_of_order_timestamps", out_of_order},
           {"train_positives", positives},
-          {"holdout_positives", count_positive(holdout)},
+          {"holdout_positives", holdout_positives},
           {"natural_rate", balance.natural_rate},
           {"training_rate", balance.training_rate},
           {"prior_correction", balance.prior_correction}};

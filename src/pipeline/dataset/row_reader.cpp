@@ -69,9 +69,9 @@ std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const
     }
     progress.update(total);
   });
-  std::vector<Row> rows = gather_rows(mine, comm);
-  if (rows.empty()) fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
-  return rows;
+  if (comm.all_reduce(static_cast<std::int64_t>(mine.size())) == 0)
+    fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
+  return mine;
 }
 
 }  // namespace rluf

@@ -28,7 +28,7 @@ std::vector<Message> context_of(const Json& row, const Place& place);
 void count_truncation(Row& row, const RenderedDocument& rendered);
 
 /// Parses this rank's lines (line i mod size); fill(json, place, row) sets all but line and owner. Blank lines are no
-/// rows. @return everyone's rows by line. @collective @throws Error(kBadData) naming FILE:LINE, or for an empty file
+/// rows. @return this rank's rows. @collective @throws Error(kBadData) naming FILE:LINE, or for an empty file
 std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const Communicator& comm,
                            const std::function<void(const Json&, const Place&, Row&)>& fill);
 

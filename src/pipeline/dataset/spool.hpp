@@ -14,7 +14,7 @@ namespace rluf {
 class ByteSpool {
  public:
   /// The file, if it is needed, is made in the folder of `beside`.
-  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{256} << 20);
+  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{32} << 20);
   ~ByteSpool();
   ByteSpool(const ByteSpool&) = delete;
   ByteSpool& operator=(const ByteSpool&) = delete;
@@ -37,7 +37,7 @@ struct Spooled {
   std::int32_t response_start = 0;  ///< @unit tokens
 };
 
-/// What all ranks know of a row; 96 bytes.
+/// A row without its texts; 96 bytes, whatever the texts hold.
 struct Row {
   std::int64_t line = 0, timestamp = 0, user = 0;
   std::array<std::uint64_t, 2> key{};  ///< hash of what makes two rows duplicates
@@ -48,23 +48,5 @@ struct Row {
 
 Spooled spool_document(ByteSpool& spool, const Document& document);
 Spooled spool_text(ByteSpool& spool, const std::string& text);
-
-/// Everyone's rows, sorted by line. @collective
-std::vector<Row> gather_rows(const std::vector<Row>& mine, const Communicator& comm);
-
-/// Writes text `which` of the rows, in their order, as GROUP/DATASET (elements of `type`) with GROUP/OFFSETS. Rows may
-/// repeat. In slices of bounded size. @collective
-void write_texts(Hdf5File& file, const std::string& dataset, const std::string& offsets, at::ScalarType type,
-                 const std::vector<const Row*>& rows, std::size_t which, const ByteSpool& spool,
-                 const Communicator& comm);
-/// tokens, offsets and response_starts of a group. @collective
-void write_documents(Hdf5File& file, const std::string& group, const std::vector<const Row*>& rows, std::size_t which,
-                     const ByteSpool& spool, const Communicator& comm);
-
-/// A column that every rank knows; each writes its part. @collective
-void write_column(Hdf5File& file, const std::string& name, const std::vector<std::int64_t>& values,
-                  const Communicator& comm);
-void write_column(Hdf5File& file, const std::string& name, const std::vector<float>& values, const Communicator& comm);
-void write_column(Hdf5File& file, const std::string& name, const std::vector<double>& values, const Communicator& comm);
 
 }  // namespace rluf

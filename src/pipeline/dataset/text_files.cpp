@@ -1,13 +1,14 @@
 #include <ATen/ATen.h>
 
 #include <array>
-#include <set>
 
 #include "dataset_files.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
+#include "row_order.hpp"
 #include "row_reader.hpp"
+#include "row_writer.hpp"
 
 namespace rluf {
 namespace {
@@ -29,67 +30,82 @@ std::array<std::uint64_t, 2> prompt_key(const std::vector<Message>& messages) {
   return {siphash({4, 0}, text), siphash({5, 0}, text)};
 }
 
+/// This rank's part of the rows of each side, in the order of lines, and the table of all.
 struct Parts {
   std::vector<const Row*> train, holdout;
   nlohmann::json table;
 };
 
-/// Splits the rows that stay (`dropped[i]` names why a row does not) and counts everything.
-Parts split_rows(const std::string& input, const std::vector<Row>& rows, const std::string& dropped_reason,
-                 const std::function<bool(const Row&)>& is_dropped, const BuildContext& context) {
+/// Splits the rows that stay (`is_dropped(i)` for reasons of that name) and counts everything. @collective
+Parts split_rows(const std::string& input, const std::vector<Row>& mine, const std::string& dropped_reason,
+                 const std::function<bool(std::size_t)>& is_dropped, const BuildContext& context) {
   Parts parts;
-  std::int64_t dropped = 0, truncated_rows = 0, truncated_tokens = 0, dropped_messages = 0;
-  for (const Row& row : rows) {
-    if (is_dropped(row)) {
+  std::vector<std::int64_t> sums(7, 0);
+  auto &read = sums[0], &dropped = sums[1], &train = sums[2], &holdout = sums[3], &truncated_rows = sums[4],
+       &truncated_tokens = sums[5], &dropped_messages = sums[6];
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    const Row& row = mine[i];
+    ++read;
+    if (is_dropped(i)) {
       ++dropped;
       continue;
     }
-    (is_held_out(row, context) ? parts.holdout : parts.train).push_back(&row);
+    const bool held_out = is_held_out(row, context);
+    (held_out ? parts.holdout : parts.train).push_back(&row);
+    ++(held_out ? holdout : train);
     truncated_rows += row.truncated_tokens > 0 || row.dropped_messages > 0;
     truncated_tokens += row.truncated_tokens;
     dropped_messages += row.dropped_messages;
   }
-  RLUF_ASSERT(rows.size() == parts.train.size() + parts.holdout.size() + static_cast<std::size_t>(dropped));
-  if (parts.train.empty())
-    fail_data(concat(input, " leaves no row to train on (", rows.size(), " read, ", dropped, " ", dropped_reason, ")"),
+  context.comm.all_reduce(sums);
+  RLUF_ASSERT(read == train + holdout + dropped);
+  if (train == 0)
+    fail_data(concat(input, " leaves no row to train on (", read, " read, ", dropped, " ", dropped_reason, ")"),
               "there is nothing to learn from", "give more rows or lower data.holdout_share");
   parts.table = {{"file", input},
-                 {"read", rows.size()},
+                 {"read", read},
                  {dropped_reason, dropped},
-                 {"train", parts.train.size()},
-                 {"holdout", parts.holdout.size()},
+                 {"train", train},
+                 {"holdout", holdout},
                  {"truncated_rows", truncated_rows},
                  {"truncated_tokens", truncated_tokens},
                  {"dropped_messages", dropped_messages}};
   return parts;
 }
 
-/// Every later row whose prompt was seen before is a duplicate (prompts only).
-std::function<bool(const Row&)> seen_before(std::set<std::array<std::uint64_t, 2>>& seen) {
-  return [&seen](const Row& row) { return !seen.insert(row.key).second; };
+/// Rows of a file in the order of its lines. @collective
+std::vector<Row> read_in_order(const std::string& input, const BuildContext& context,
+                               const std::function<void(const Json&, const Place&, Row&)>& fill) {
+  std::vector<Row> mine = read_rows(input, context.data.max_rows, context.comm, fill);
+  sort_rows(
+      mine,
+      [](const Row& row) {
+        return OrderKey{row.line, 0};
+      },
+      context.comm);
+  return mine;
 }
 
 }  // namespace
 
 nlohmann::json build_pairs(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows =
-      read_rows(input, context.data.max_rows, context.comm, [&](const Json& json, const Place& place, Row& row) {
-        const std::vector<Message> messages = context_of(json, place);
-        const std::string chosen = text_member(json, "chosen", place), rejected = text_member(json, "rejected", place);
-        row.key = prompt_key(messages);
-        row.reserved = chosen == rejected;
-        row.value = json.contains("margin") ? number_member(json, "margin", place) : 0.0;
-        std::size_t which = 0;
-        for (const std::string* response : {&chosen, &rejected}) {
-          const RenderedDocument rendered =
-              render_document(messages, *response, context.text, context.data.max_turns, context.data.max_tokens);
-          count_truncation(row, rendered);
-          row.texts[which++] = spool_document(spool, rendered.document);
-        }
-      });
+  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+    const std::vector<Message> messages = context_of(json, place);
+    const std::string chosen = text_member(json, "chosen", place), rejected = text_member(json, "rejected", place);
+    row.key = prompt_key(messages);
+    row.reserved = chosen == rejected;
+    row.value = json.contains("margin") ? number_member(json, "margin", place) : 0.0;
+    std::size_t which = 0;
+    for (const std::string* response : {&chosen, &rejected}) {
+      const RenderedDocument rendered =
+          render_document(messages, *response, context.text, context.data.max_turns, context.data.max_tokens);
+      count_truncation(row, rendered);
+      row.texts[which++] = spool_document(spool, rendered.document);
+    }
+  });
   const Parts parts = split_rows(
-      input, rows, "identical_responses", [](const Row& row) { return row.reserved != 0; }, context);
+      input, rows, "identical_responses", [&](std::size_t i) { return rows[i].reserved != 0; }, context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   for (const auto& [group, part] : {std::pair{std::string("train"), &parts.train}, {"holdout", &parts.holdout}}) {
     write_documents(file, group + "/chosen", *part, 0, spool, context.comm);
@@ -105,18 +121,19 @@ nlohmann::json build_pairs(const std::string& input, const std::string& output, 
 
 nlohmann::json build_prompts(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows =
-      read_rows(input, context.data.max_rows, context.comm, [&](const Json& json, const Place& place, Row& row) {
-        const std::vector<Message> messages = context_of(json, place);
-        row.key = prompt_key(messages);
-        const RenderedDocument rendered =
-            render_prompt_counted(messages, context.text, context.data.max_turns, context.data.max_tokens);
-        count_truncation(row, rendered);
-        row.texts[0] = spool_document(spool, rendered.document);
-        row.texts[1] = spool_text(spool, to_json(messages).dump());
-      });
-  std::set<std::array<std::uint64_t, 2>> seen;
-  const Parts parts = split_rows(input, rows, "duplicates", seen_before(seen), context);
+  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+    const std::vector<Message> messages = context_of(json, place);
+    row.key = prompt_key(messages);
+    const RenderedDocument rendered =
+        render_prompt_counted(messages, context.text, context.data.max_turns, context.data.max_tokens);
+    count_truncation(row, rendered);
+    row.texts[0] = spool_document(spool, rendered.document);
+    row.texts[1] = spool_text(spool, to_json(messages).dump());
+  });
+  // Every later row whose prompt was seen before is a duplicate.
+  const std::vector<bool> repeated = repeated_keys(rows, context.comm);
+  const Parts parts = split_rows(
+      input, rows, "duplicates", [&](std::size_t i) { return repeated[i]; }, context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   for (const auto& [group, part] : {std::pair{std::string("train"), &parts.train}, {"holdout", &parts.holdout}}) {
     write_documents(file, group, *part, 0, spool, context.comm);
@@ -132,17 +149,16 @@ nlohmann::json build_prompts(const std::string& input, const std::string& output
 
 nlohmann::json build_sft(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows =
-      read_rows(input, context.data.max_rows, context.comm, [&](const Json& json, const Place& place, Row& row) {
-        const std::vector<Message> messages = context_of(json, place);
-        const RenderedDocument rendered = render_document(messages, text_member(json, "response", place), context.text,
-                                                          context.data.max_turns, context.data.max_tokens);
-        row.key = prompt_key(messages);
-        count_truncation(row, rendered);
-        row.texts[0] = spool_document(spool, rendered.document);
-      });
+  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+    const std::vector<Message> messages = context_of(json, place);
+    const RenderedDocument rendered = render_document(messages, text_member(json, "response", place), context.text,
+                                                      context.data.max_turns, context.data.max_tokens);
+    row.key = prompt_key(messages);
+    count_truncation(row, rendered);
+    row.texts[0] = spool_document(spool, rendered.document);
+  });
   const Parts parts = split_rows(
-      input, rows, "dropped", [](const Row&) { return false; }, context);
+      input, rows, "dropped", [](std::size_t) { return false; }, context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   write_documents(file, "train", parts.train, 0, spool, context.comm);
   write_documents(file, "holdout", parts.holdout, 0, spool, context.comm);

@@ -254,10 +254,13 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
       line.validate = true;
     } else if (argument == "--print-config") {
       line.print_config = true;
+    } else if (argument.starts_with("--restart=")) {
+      line.settings.push_back("run." + argument.substr(2));
     } else if (argument.starts_with("--") && argument.find('.') != std::string::npos) {
       line.settings.push_back(argument.substr(2));
     } else if (argument.starts_with("-") && argument.size() > 1) {
-      const std::string nearest = nearest_name(argument, {"--help", "--version", "--validate", "--print-config"});
+      const std::string nearest =
+          nearest_name(argument, {"--help", "--version", "--validate", "--print-config", "--restart="});
       fail_input(concat("command line: unknown flag ", argument), "it would have no effect",
                  nearest.empty() ? "options are --section.key=value, flags stand in rluf --help"
                                  : concat("did you mean ", nearest, "?"));

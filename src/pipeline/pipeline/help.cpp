@@ -124,6 +124,7 @@ std::string help_text(const std::string& name) {
          "  --help           this text, or a command's: rluf score --help\n"
          "  --version        versions of rluf and its libraries\n"
          "  --validate       check options, files and models that the command needs, and stop\n"
+         "  --restart=X      short for --run.restart=X: auto, latest, none, a step, a checkpoint file\n"
          "  --print-config   print the effective options as an input file, and stop\n\n"
          "First steps:\n"
          "  mpirun -n 2 rluf run inputs/quickstart.ini                 a simulated world, ten minutes on two cores\n"

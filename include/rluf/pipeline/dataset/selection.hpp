@@ -1,10 +1,12 @@
 #pragma once
-/// Pure rules of which rows are trained on: chronological hold-out, balance of labels, keyed hashes.
+/// Rules of which rows are trained on: chronological hold-out, balance of labels, keyed hashes.
 #include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
 
@@ -13,21 +15,30 @@ std::uint64_t siphash(std::array<std::uint64_t, 2> key, std::string_view bytes);
 /// 128-bit key of a passphrase.
 std::array<std::uint64_t, 2> hash_key(const std::string& passphrase);
 
-/// First row of the hold-out among rows sorted by time: about `share` of the rows, never parting equal timestamps
-/// (rows as old as the border go to training). @return rows.size() if share is 0
-std::int64_t holdout_begin(const std::vector<std::int64_t>& sorted_timestamps, double share);
+/// Position of the first row of the hold-out among all ranks' rows sorted by time, of which `mine` are this rank's
+/// part: about `share` of the rows, never parting equal timestamps (rows as old as the border go to training).
+/// @collective
+/// @return the number of all rows if share is 0
+std::int64_t holdout_begin(const std::vector<std::int64_t>& mine, double share, const Communicator& comm);
 
-/// How often each training row is written, so that the share of positives rises to `positive_rate`.
-struct Balance {
-  std::vector<std::int64_t> copies;  ///< of each row: 0 = dropped
-  double natural_rate = 0, training_rate = 0;
-  double prior_correction = 0;  ///< logit(natural) - logit(training), to ADD to a logit learned on the training rows
+/// Labels of all training rows, of which a rank may hold a part.
+struct LabelCounts {
+  std::int64_t positives = 0, negatives = 0;
+  std::int64_t positives_before = 0;  ///< in the parts of earlier ranks
 };
+/// How often each of these rows is written (0: dropped), so that the share of positives rises to `positive_rate`.
 /// `method`: negative_keep (a random share of the negatives, drawn by RandomStream(seed, kSelection, 0, id)) or
 /// positive_repeat (copies spread evenly over the positives). A target of 0 or below the natural rate changes nothing.
 /// @throws std::logic_error unless both labels occur
-Balance balance_labels(const std::vector<float>& labels, const std::vector<std::int64_t>& ids, double positive_rate,
-                       const std::string& method, std::uint64_t seed);
+std::vector<std::int64_t> balanced_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& ids,
+                                          const LabelCounts& counts, double positive_rate, const std::string& method,
+                                          std::uint64_t seed);
+/// What that does to the rate.
+struct Balance {
+  double natural_rate = 0, training_rate = 0;
+  double prior_correction = 0;  ///< logit(natural) - logit(training), to ADD to a logit learned on the training rows
+};
+Balance balance_of(const LabelCounts& counts, std::int64_t written_positives, std::int64_t written_rows);
 
 /// ln(p / (1 - p)).
 double log_odds(double p);
