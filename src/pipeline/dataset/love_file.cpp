@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "dataset_files.hpp"
@@ -56,16 +57,21 @@ std::vector<Row> read_log(const std::string& input, ByteSpool& spool, const Buil
   });
 }
 
-/// Rows that are older than the one before them in the file. `mine`: this rank's part in the order of lines.
+/// Rows that are older than the one before them in the file. `mine` as read: row i of the file is with rank i mod size.
 /// @collective
 std::int64_t count_out_of_order(const std::vector<Row>& mine, const Communicator& comm) {
+  std::vector<std::string> to(static_cast<std::size_t>(comm.size()));
+  std::string& next = to[static_cast<std::size_t>((comm.rank() + 1) % comm.size())];
+  for (const Row& row : mine) next.append(reinterpret_cast<const char*>(&row.timestamp), sizeof row.timestamp);
+  const std::string before =
+      comm.all_to_all(to)[static_cast<std::size_t>((comm.rank() + comm.size() - 1) % comm.size())];
   std::int64_t count = 0;
-  for (std::size_t i = 1; i < mine.size(); ++i) count += mine[i].timestamp < mine[i - 1].timestamp;
-  std::vector<std::int64_t> ends;
-  if (!mine.empty()) ends = {mine.front().timestamp, mine.back().timestamp};
-  const std::vector<std::int64_t> all = comm.all_gather(ends);
-  if (comm.rank() == 0)
-    for (std::size_t i = 2; i < all.size(); i += 2) count += all[i] < all[i - 1];
+  const std::size_t skip = comm.rank() == 0 ? 1 : 0;  // rank 0's row j follows the last rank's row j - 1
+  for (std::size_t j = skip; j < mine.size(); ++j) {
+    std::int64_t timestamp = 0;
+    std::memcpy(&timestamp, before.data() + (j - skip) * sizeof timestamp, sizeof timestamp);
+    count += mine[j].timestamp < timestamp;
+  }
   return comm.all_reduce(count);
 }
 

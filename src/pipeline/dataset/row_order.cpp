@@ -56,10 +56,13 @@ void sort_rows(std::vector<Row>& mine, const std::function<OrderKey(const Row&)>
   for (const Row& row : mine) keys.push_back(order(row));
   const std::vector<OrderKey> borders = borders_of(keys, comm);
   std::vector<std::string> to(static_cast<std::size_t>(comm.size()));
-  std::size_t rank = 0;
-  for (std::size_t i = 0; i < mine.size(); ++i) {
-    while (rank < borders.size() && keys[i] >= borders[rank]) ++rank;
-    append(to[rank], mine[i]);
+  for (std::size_t rank = 0, first = 0; rank < to.size(); ++rank) {
+    const auto last =
+        rank < borders.size()
+            ? static_cast<std::size_t>(std::lower_bound(keys.begin(), keys.end(), borders[rank]) - keys.begin())
+            : mine.size();
+    if (last > first) to[rank].assign(reinterpret_cast<const char*>(&mine[first]), (last - first) * sizeof(Row));
+    first = std::max(first, last);
   }
   mine = {};
   keys = {};
