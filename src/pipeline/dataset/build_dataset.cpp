@@ -57,7 +57,7 @@ std::int64_t dataset_memory_bytes(const DataOptions& options, const StageContext
   // are sorted, and of their tokens (four bytes a byte of gzip) what the spool keeps in memory; then slices on their
   // way.
   const std::int64_t ranks = context.grid.world.size();
-  return kRowBytes * (most / 400) / ranks + std::min<std::int64_t>(4 * most / ranks, 32 << 20) + (64 << 20) +
+  return kRowBytes * (most / 400) / ranks + std::min<std::int64_t>(4 * most / ranks, 16 << 20) + (64 << 20) +
          text_memory_bytes(context.model.base);
 }
 

@@ -14,7 +14,7 @@ namespace rluf {
 class ByteSpool {
  public:
   /// The file, if it is needed, is made in the folder of `beside`.
-  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{32} << 20);
+  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{8} << 20);
   ~ByteSpool();
   ByteSpool(const ByteSpool&) = delete;
   ByteSpool& operator=(const ByteSpool&) = delete;
