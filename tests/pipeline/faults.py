@@ -148,7 +148,7 @@ while counts["kills"] < arguments.kills:
             break
         counts["restarts"] += 1
         log = (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
-        announced, damaged = last_announced(log), set()
+        announced = last_announced(log)
         if fault == "flip" and (path := flip(folder)):
             damaged.add(path.parent.name)
     check(process.returncode == 0, f"run {run} did not end: {process.returncode}")
