@@ -61,7 +61,7 @@ TEST(Memory, ThePeakFollowsAndCanBeReset) {
   }
   const long before = peak_memory_bytes();
   reset_peak_memory();  // may be forbidden, then the peak stays
-  EXPECT_LE(peak_memory_bytes(), before);
+  EXPECT_LE(peak_memory_bytes(), before + (1L << 20)) << "but for what this call itself takes";
   EXPECT_GE(peak_memory_bytes(), resident_memory_bytes() / 2);
 }
 

@@ -67,6 +67,7 @@ std::int64_t count_out_of_order(const std::vector<Row>& mine, const Communicator
       comm.all_to_all(to)[static_cast<std::size_t>((comm.rank() + comm.size() - 1) % comm.size())];
   std::int64_t count = 0;
   const std::size_t skip = comm.rank() == 0 ? 1 : 0;  // rank 0's row j follows the last rank's row j - 1
+  RLUF_ASSERT(mine.size() <= skip + before.size() / sizeof(std::int64_t));
   for (std::size_t j = skip; j < mine.size(); ++j) {
     std::int64_t timestamp = 0;
     std::memcpy(&timestamp, before.data() + (j - skip) * sizeof timestamp, sizeof timestamp);
@@ -131,12 +132,6 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
   ByteSpool spool(output);
   std::vector<Row> mine = read_log(input, spool, context);
   const std::int64_t read = comm.all_reduce(static_cast<std::int64_t>(mine.size()));
-  sort_rows(
-      mine,
-      [](const Row& row) {
-        return OrderKey{row.line, 0};
-      },
-      comm);
   const std::int64_t out_of_order = count_out_of_order(mine, comm);
   sort_rows(
       mine,

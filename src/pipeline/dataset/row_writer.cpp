@@ -86,7 +86,7 @@ void write_texts(Hdf5File& file, const std::string& dataset, const std::string& 
     }
     const std::string bytes = fetch(mine, begin, end, which, spool, comm);
     at::Tensor local = at::empty({static_cast<std::int64_t>(bytes.size()) / element}, type);
-    std::memcpy(local.data_ptr(), bytes.data(), bytes.size());
+    if (!bytes.empty()) std::memcpy(local.data_ptr(), bytes.data(), bytes.size());
     file.write_rows(dataset, position, local);
     position += local.size(0);
     begin = end;
