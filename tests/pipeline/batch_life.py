@@ -124,13 +124,15 @@ for name, settings, variables in (("minutes", ["--run.walltime_minutes=0.05"], {
 # Long loops without checkpoints of their own stop too: reading the log, writing a world, scoring.
 for command, settings, doing in (("simulate", ["--simulate.rows=3000000"], "simulating"), ("dataset", [], "reading"), ("reward", ["--reward.objective=love", "--love.max_steps=1"], "scoring")):
     folder = work / f"loop_{command}"
-    if command != "simulate":
+    if command == "dataset":
         shutil.copytree(whole, folder)
         big = folder / "world/interactions.jsonl.gz"
-        if command == "dataset":
-            big.write_bytes(big.read_bytes() * 60)  # gzip members follow each other
-    if command == "reward":
-        settings += ["--love.micro_batch_tokens=1", "--love.checkpoint_every_steps=0"]
+        big.write_bytes(big.read_bytes() * 60)  # gzip members follow each other
+    if command == "reward":  # thousands of held-out rows, scored one at a time: seconds of work
+        settings += ["--simulate.rows=60000", "--love.micro_batch_tokens=1", "--love.checkpoint_every_steps=0", "--sft.max_steps=1"]
+        for part in ("simulate", "dataset", "sft"):
+            result = rluf(part, tiny, *settings, f"--run.directory={folder}")
+            check(result.returncode == 0, f"{part} of a larger world\n{result.stderr[-600:]}")
     process = start(folder, *settings, ranks=2, command=command)
     log = folder / "log.txt"
     before = log.read_text().count("== ") if log.exists() else 0
