@@ -22,8 +22,8 @@ using checkpoint_format::stored_shape;
 /// Reads what a CheckpointWriter wrote.
 class Restorer : public StateArchive {
  public:
-  Restorer(const Hdf5File& file, const Json& manifest, const Communicator& comm)
-      : file_(file), manifest_(manifest), comm_(comm) {}
+  Restorer(const Hdf5File& file, const Json& manifest) : file_(file), manifest_(manifest) {}
+  bool is_reading() const override { return true; }
   void number(const std::string& name, std::int64_t& value) override { value = state(name).get<std::int64_t>(); }
   void json(const std::string& name, Json& value) override { value = state(name); }
   void tensor(const std::string& name, at::Tensor& tensor) override {
@@ -36,10 +36,9 @@ class Restorer : public StateArchive {
       tensor = read;
     }
   }
-  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
+  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape, Range which) override {
     if (shape_of(name) != shape) fail_shape(name, shape);
-    const Range range = shard_range(shape.at(0), comm_.size(), comm_.rank());
-    mine.copy_(file_.read_rows("tensors/" + name, range.first, range.last));
+    mine.copy_(file_.read_rows("tensors/" + name, which.first, which.last));
   }
 
  private:
@@ -64,7 +63,6 @@ class Restorer : public StateArchive {
   }
   const Hdf5File& file_;
   const Json& manifest_;
-  const Communicator& comm_;
 };
 
 Json read_manifest(const Hdf5File& file) {
@@ -152,7 +150,7 @@ std::optional<Checkpoint> Checkpoint::newest(const std::string& folder, const Co
 }
 
 void Checkpoint::restore(const DescribeState& describe) const {
-  Restorer restorer(file_, manifest_, comm_);
+  Restorer restorer(file_, manifest_);
   describe(restorer);
 }
 
@@ -164,7 +162,7 @@ std::vector<std::string> Checkpoint::tensor_names() const {
 
 at::Tensor Checkpoint::read(const std::string& name) const {
   at::Tensor tensor;
-  Restorer(file_, manifest_, comm_).tensor(name, tensor);
+  Restorer(file_, manifest_).tensor(name, tensor);
   return tensor;
 }
 

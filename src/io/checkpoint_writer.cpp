@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -43,22 +44,21 @@ class Collector : public StateArchive {
   void tensor(const std::string& name, at::Tensor& tensor) override {
     const std::vector<std::int64_t> shape = stored_shape(tensor.sizes().vec());
     const Range mine = shard_range(shape[0], comm_.size(), comm_.rank());
-    add(name, tensor.sizes().vec(), tensor.detach().view(shape).narrow(0, mine.first, mine.count()));
+    add(name, tensor.sizes().vec(), tensor.detach().view(shape).narrow(0, mine.first, mine.count()), mine);
   }
-  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) override {
-    RLUF_ASSERT(mine.size(0) == shard_range(shape.at(0), comm_.size(), comm_.rank()).count());
-    add(name, shape, mine.detach());
+  void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape, Range which) override {
+    RLUF_ASSERT(mine.size(0) == which.count());
+    add(name, shape, mine.detach(), which);
   }
+  bool is_reading() const override { return false; }
   Json state = Json::object();
   std::vector<Part> parts;
 
  private:
-  void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows) {
-    const std::vector<std::int64_t> stored = stored_shape(shape);
-    const Range mine = shard_range(stored[0], comm_.size(), comm_.rank());
-    const std::int64_t row = elements_of_row(stored);
+  void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows, Range which) {
+    const std::int64_t row = elements_of_row(stored_shape(shape));
     const at::Tensor copy = at::empty(rows.sizes(), rows.options().device(at::kCPU)).copy_(rows);
-    parts.push_back({name, std::move(shape), copy, {mine.first * row, mine.last * row}});
+    parts.push_back({name, std::move(shape), copy, {which.first * row, which.last * row}});
   }
   const Communicator& comm_;
 };
@@ -129,21 +129,38 @@ void write_parts(const std::string& path, std::vector<Part>& parts) {
 }
 
 /// The checksums of each part's blocks, from everyone's pieces. @collective
+/// @throws std::logic_error if the ranks' rows are not all rows, each once
 std::vector<std::vector<std::int64_t>> block_checksums(const std::vector<Part>& parts, const Communicator& comm) {
   std::vector<std::int64_t> mine;
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    for (const Piece& piece : parts[i].pieces)
-      mine.insert(mine.end(), {static_cast<std::int64_t>(i), piece.block, piece.num_bytes, piece.crc32});
-  const std::vector<std::int64_t> all = comm.all_gather(mine);  // of one part in the order of its elements
-  std::vector<std::vector<std::int64_t>> blocks(parts.size());
-  for (std::size_t i = 0; i < all.size(); i += 4) {
-    auto& of_part = blocks[static_cast<std::size_t>(all[i])];
-    if (all[i + 1] == static_cast<std::int64_t>(of_part.size())) {
-      of_part.push_back(all[i + 3]);
-    } else {
-      of_part.back() = static_cast<std::int64_t>(
-          crc32_combine(static_cast<uLong>(of_part.back()), static_cast<uLong>(all[i + 3]), all[i + 2]));
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    std::int64_t first = parts[i].elements.first * static_cast<std::int64_t>(parts[i].rows.element_size());
+    for (const Piece& piece : parts[i].pieces) {
+      mine.insert(mine.end(), {static_cast<std::int64_t>(i), first, piece.block, piece.num_bytes, piece.crc32});
+      first += piece.num_bytes;
     }
+  }
+  std::vector<std::array<std::int64_t, 5>> pieces;
+  const std::vector<std::int64_t> all = comm.all_gather(mine);
+  for (std::size_t i = 0; i < all.size(); i += 5)
+    pieces.push_back({all[i], all[i + 1], all[i + 2], all[i + 3], all[i + 4]});
+  std::sort(pieces.begin(), pieces.end());  // by part, then by place in it
+  std::vector<std::vector<std::int64_t>> blocks(parts.size());
+  std::vector<std::int64_t> ends(parts.size(), 0);
+  for (const auto& [part, first, block, num_bytes, crc32] : pieces) {
+    const auto i = static_cast<std::size_t>(part);
+    if (first != ends[i]) throw std::logic_error(concat(parts[i].name, ": the ranks' rows overlap or leave a gap"));
+    ends[i] += num_bytes;
+    if (block == static_cast<std::int64_t>(blocks[i].size())) {
+      blocks[i].push_back(crc32);
+    } else {
+      blocks[i].back() = static_cast<std::int64_t>(
+          crc32_combine(static_cast<uLong>(blocks[i].back()), static_cast<uLong>(crc32), num_bytes));
+    }
+  }
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    const std::int64_t elements = elements_of_row(stored_shape(parts[i].shape)) * stored_shape(parts[i].shape)[0];
+    if (ends[i] != elements * static_cast<std::int64_t>(parts[i].rows.element_size()))
+      throw std::logic_error(concat(parts[i].name, ": the ranks' rows are not all rows"));
   }
   return blocks;
 }

@@ -146,25 +146,33 @@ const char* stored_name(at::ScalarType type) {
   throw std::logic_error(concat("no safetensors type for ", c10::toString(type)));
 }
 
-void write_shard(const std::string& path, const NamedTensors& tensors) {
-  Json header{{"__metadata__", {{"format", "pt"}}}};
+std::uint64_t num_bytes_of(const TensorHeader& header) {
+  std::uint64_t count = c10::elementSize(header.type);
+  for (const std::int64_t extent : header.shape) count *= static_cast<std::uint64_t>(extent);
+  return count;
+}
+
+/// Tensors [first, last) in one file.
+void write_shard(const std::string& path, const std::vector<TensorHeader>& headers, std::size_t first, std::size_t last,
+                 const std::function<at::Tensor(std::size_t)>& tensor) {
+  Json json{{"__metadata__", {{"format", "pt"}}}};
   std::uint64_t position = 0;
-  for (const auto& [name, tensor] : tensors) {
-    const std::uint64_t num_bytes = static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
-    header[name] = {{"dtype", stored_name(tensor.scalar_type())},
-                    {"shape", tensor.sizes().vec()},
-                    {"data_offsets", {position, position + num_bytes}}};
-    position += num_bytes;
+  for (std::size_t i = first; i < last; ++i) {
+    const std::uint64_t end = position + num_bytes_of(headers[i]);
+    json[headers[i].name] = {
+        {"dtype", stored_name(headers[i].type)}, {"shape", headers[i].shape}, {"data_offsets", {position, end}}};
+    position = end;
   }
-  std::string text = header.dump();
+  std::string text = json.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   const std::string temporary = path + ".part";
   std::ofstream file(temporary, std::ios::binary);
   const std::uint64_t length = text.size();
   file.write(reinterpret_cast<const char*>(&length), 8);
   file << text;
-  for (const auto& [name, tensor] : tensors) {
-    const at::Tensor data = tensor.detach().to(at::kCPU).contiguous();
+  for (std::size_t i = first; i < last; ++i) {
+    const at::Tensor data = tensor(i).detach().to(at::kCPU).contiguous();
+    RLUF_ASSERT(data.scalar_type() == headers[i].type && data.nbytes() == num_bytes_of(headers[i]));
     file.write(static_cast<const char*>(data.data_ptr()), static_cast<std::streamsize>(data.nbytes()));
   }
   file.close();
@@ -235,32 +243,49 @@ at::Tensor SafetensorsFolder::read(const std::string& name) const {
   return tensor;
 }
 
-void write_safetensors(const std::string& folder, const NamedTensors& tensors, std::int64_t max_shard_bytes) {
+at::Tensor SafetensorsFolder::read_rows(const std::string& name, Range rows) const {
+  const Entry& entry = impl_->entry(name);
+  std::vector<std::int64_t> shape = entry.shape;
+  RLUF_ASSERT(!shape.empty() && rows.first >= 0 && rows.last <= shape[0]);
+  const std::uint64_t row_bytes = shape[0] == 0 ? 0 : entry.num_bytes / static_cast<std::uint64_t>(shape[0]);
+  shape[0] = rows.count();
+  at::Tensor tensor = at::empty(shape, at::TensorOptions(entry.type));
+  if (tensor.nbytes() > 0)
+    std::memcpy(tensor.data_ptr(), entry.data + static_cast<std::uint64_t>(rows.first) * row_bytes, tensor.nbytes());
+  return tensor;
+}
+
+void write_safetensors(const std::string& folder, const std::vector<TensorHeader>& headers,
+                       const std::function<at::Tensor(std::size_t)>& tensor, std::int64_t max_shard_bytes) {
   std::filesystem::create_directories(folder);
-  std::vector<NamedTensors> shards(1);
-  std::int64_t shard_bytes = 0, total_bytes = 0;
-  for (const auto& named : tensors) {
-    const auto num_bytes = static_cast<std::int64_t>(named.second.nbytes());
-    if (shard_bytes > 0 && shard_bytes + num_bytes > max_shard_bytes) {
-      shards.emplace_back();
+  std::vector<std::size_t> firsts{0};  // of each shard
+  std::uint64_t shard_bytes = 0, total_bytes = 0;
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    const std::uint64_t num_bytes = num_bytes_of(headers[i]);
+    if (shard_bytes > 0 && shard_bytes + num_bytes > static_cast<std::uint64_t>(max_shard_bytes)) {
+      firsts.push_back(i);
       shard_bytes = 0;
     }
-    shards.back().push_back(named);
     shard_bytes += num_bytes;
     total_bytes += num_bytes;
   }
-  if (shards.size() == 1) {
-    write_shard(folder + "/model.safetensors", tensors);
-    return;
-  }
+  if (firsts.size() == 1) return write_shard(folder + "/model.safetensors", headers, 0, headers.size(), tensor);
+  firsts.push_back(headers.size());
   Json index{{"metadata", {{"total_size", total_bytes}}}, {"weight_map", Json::object()}};
-  for (std::size_t s = 0; s < shards.size(); ++s) {
+  for (std::size_t s = 0; s + 1 < firsts.size(); ++s) {
     char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, shards.size());
-    write_shard(folder + "/" + name, shards[s]);
-    for (const auto& [tensor_name, tensor] : shards[s]) index["weight_map"][tensor_name] = name;
+    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, firsts.size() - 1);
+    write_shard(folder + "/" + name, headers, firsts[s], firsts[s + 1], tensor);
+    for (std::size_t i = firsts[s]; i < firsts[s + 1]; ++i) index["weight_map"][headers[i].name] = name;
   }
   write_json(folder + "/model.safetensors.index.json", index);
+}
+
+void write_safetensors(const std::string& folder, const NamedTensors& tensors, std::int64_t max_shard_bytes) {
+  std::vector<TensorHeader> headers;
+  for (const auto& [name, tensor] : tensors) headers.push_back({name, tensor.sizes().vec(), tensor.scalar_type()});
+  write_safetensors(
+      folder, headers, [&](std::size_t i) { return tensors[i].second; }, max_shard_bytes);
 }
 
 }  // namespace rluf

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 #include <vector>
 
 #include "rluf/core/error.hpp"
@@ -40,6 +39,9 @@ RLUF_SIMD double squares_of_block(const float* values, std::int64_t count) {
   return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
 }
 
+/// Digits of each half of a wide sum: 2^24 terms of them fit in 63 bits.
+constexpr int kWideBits = 38;
+
 std::size_t num_blocks(std::size_t n) { return (n + kElementBlock - 1) / kElementBlock; }
 
 }  // namespace
@@ -68,13 +70,30 @@ void from_fixed_point(std::span<const std::int64_t> sums, std::span<float> value
              });
 }
 
-double sum_of_squares(std::span<const float> values) {
-  std::vector<double> sums(num_blocks(values.size()), 0.0);
-  for_blocks("sum_of_squares", static_cast<std::int64_t>(values.size()),
-             [&](std::size_t block, std::int64_t first, std::int64_t count) {
-               sums[block] = squares_of_block(values.data() + first, count);
-             });
-  return std::accumulate(sums.begin(), sums.end(), 0.0);
+void row_squares(std::span<const float> values, std::span<double> sums) {
+  if (sums.empty()) return;
+  const std::int64_t length = static_cast<std::int64_t>(values.size() / sums.size());
+  RLUF_ASSERT(values.size() == sums.size() * static_cast<std::size_t>(length));
+  for_rows("row_squares", static_cast<std::int64_t>(sums.size()), kElementBlock / std::max<std::int64_t>(1, length),
+           [&](const std::int64_t row) {
+             sums[static_cast<std::size_t>(row)] = squares_of_block(values.data() + row * length, length);
+           });
+}
+
+std::array<std::int64_t, 2> wide_sum(std::span<const double> values, double largest) {
+  std::array<std::int64_t, 2> sum{};
+  const int exponent = std::ilogb(largest) + 1;
+  for (const double value : values) {
+    const double scaled = std::ldexp(value, kWideBits - exponent), whole = std::floor(scaled);
+    sum[0] += static_cast<std::int64_t>(whole);
+    sum[1] += static_cast<std::int64_t>(std::ldexp(scaled - whole, kWideBits));
+  }
+  return sum;
+}
+
+double wide_value(const std::array<std::int64_t, 2>& sum, double largest) {
+  const double scaled = static_cast<double>(sum[0]) + std::ldexp(static_cast<double>(sum[1]), -kWideBits);
+  return std::ldexp(scaled, std::ilogb(largest) + 1 - kWideBits);
 }
 
 }  // namespace rluf

@@ -4,11 +4,16 @@
 
 #include <cmath>
 #include <limits>
+#include <utility>
 
+#include "rluf/core/error.hpp"
 #include "rluf/kernels/fixed_point.hpp"
 
 namespace rluf {
 namespace {
+
+/// Elements that travel together at the end of a step.
+constexpr std::int64_t kBucketElements = std::int64_t{1} << 22;
 
 std::span<std::int64_t> integers(const at::Tensor& tensor) {
   return {tensor.data_ptr<std::int64_t>(), static_cast<std::size_t>(tensor.numel())};
@@ -26,70 +31,115 @@ bool add_on_device(const at::Tensor& values, double largest, at::Tensor sums) {
 
 }  // namespace
 
-GradientSum::GradientSum(const Llama& model, std::int64_t num_micro_batches, bool reproducible) {
-  std::int64_t count = 0;
-  for (const auto& [name, tensor] : model.parameters()) {
-    if (!tensor.requires_grad()) continue;
-    parameters_.push_back(tensor);
-    count += tensor.numel();
+GradientSum::GradientSum(Llama& model, std::int64_t num_micro_batches, bool reproducible, const Communicator& comm)
+    : model_(model), comm_(comm), reproducible_(reproducible), largest_(largest_term(num_micro_batches)) {
+  const auto type = reproducible ? torch::kInt64 : torch::kFloat32;
+  for (std::size_t i = 0; i < model.parameters().size(); ++i) {
+    if (!model.parameters()[i].second.requires_grad()) continue;
+    const UpdateShare share = update_share(model.placements()[i], model.layout(), comm);
+    std::vector<std::int64_t> shape = model.placements()[i].local;
+    shape[0] = share.block.count();
+    sums_.push_back({i, share, torch::zeros(shape, torch::TensorOptions(type).device(model.device()))});
   }
-  if (!reproducible) return;
-  largest_ = largest_term(num_micro_batches);
-  sums_ = torch::zeros({count + 1}, torch::TensorOptions(torch::kInt64).device(model.device()));
+  model.set_gradient_sink(this);
+}
+
+GradientSum::~GradientSum() { model_.set_gradient_sink(nullptr); }
+
+void GradientSum::add_to(at::Tensor& sums, const at::Tensor& gradient) {
+  if (!reproducible_) {
+    sums.add_(gradient);
+  } else if (gradient.is_cpu()) {
+    fits_ &= add_fixed_point(floats(gradient.contiguous()), largest_, integers(sums));
+  } else {
+    fits_ &= add_on_device(gradient, largest_, sums);
+  }
 }
 
 void GradientSum::add() {
-  if (!sums_.defined()) return;  // backward() adds to grad by itself
   const torch::NoGradGuard no_grad;
-  std::int64_t first = 0;
-  bool fits = true;
-  for (at::Tensor& parameter : parameters_) {
-    if (parameter.grad().defined()) {
-      const at::Tensor gradient = parameter.grad().contiguous().view(-1),
-                       sums = sums_.narrow(0, first, gradient.numel());
-      fits &= gradient.is_cpu() ? add_fixed_point(floats(gradient), largest_, integers(sums))
-                                : add_on_device(gradient, largest_, sums);
-      parameter.mutable_grad() = at::Tensor();
-    }
-    first += parameter.numel();
+  for (Sum& sum : sums_) {
+    at::Tensor parameter = model_.parameters()[sum.index].second;
+    if (!parameter.grad().defined()) continue;
+    add_to(sum.values, parameter.grad());
+    parameter.mutable_grad() = at::Tensor();
   }
-  if (!fits) sums_[first] += 1;
 }
 
-void GradientSum::reduce(const Communicator& data) {
+void GradientSum::add(const std::vector<std::size_t>& indices, const std::vector<at::Tensor>& gradients,
+                      bool more_to_come) {
   const torch::NoGradGuard no_grad;
-  if (!sums_.defined()) {
-    std::vector<at::Tensor> gradients;
-    for (at::Tensor& parameter : parameters_) {
-      if (!parameter.grad().defined()) parameter.mutable_grad() = torch::zeros_like(parameter);
-      gradients.push_back(parameter.grad().reshape(-1));
-    }
-    if (data.size() == 1) return;
-    at::Tensor flat = torch::cat(gradients);  // one collective for all
-    data.all_reduce(flat);
-    std::int64_t first = 0;
-    for (at::Tensor& gradient : gradients) {
-      gradient.copy_(flat.narrow(0, first, gradient.numel()));
-      first += gradient.numel();
-    }
+  if (more_to_come) {
+    awaiting_ = gradients.at(0).to(torch::kFloat32);
     return;
   }
-  data.all_reduce(sums_);
-  const bool fits = sums_[-1].item<std::int64_t>() == 0;
-  std::int64_t first = 0;
-  for (at::Tensor& parameter : parameters_) {
-    at::Tensor gradient = torch::empty_like(parameter, torch::MemoryFormat::Contiguous);
-    const at::Tensor sums = sums_.narrow(0, first, gradient.numel());
-    if (!fits) {
-      gradient.fill_(std::numeric_limits<float>::infinity());
-    } else if (gradient.is_cpu()) {
-      from_fixed_point(integers(sums), floats(gradient));
-    } else {
-      gradient.view(-1).copy_(sums.to(torch::kFloat64) * std::ldexp(1.0, -kFixedPointBits));
-    }
-    parameter.mutable_grad() = gradient;
-    first += gradient.numel();
+  std::vector<at::Tensor> whole;
+  std::vector<std::vector<Range>> rows;
+  std::vector<Sum*> to;
+  for (Sum& sum : sums_) {
+    const auto found = std::find(indices.begin(), indices.end(), sum.index);
+    if (found == indices.end()) continue;
+    const at::Tensor& gradient = gradients[static_cast<std::size_t>(found - indices.begin())];
+    const Placement& placement = model_.placements()[sum.index];
+    whole.push_back(gradient.defined() ? gradient.to(torch::kFloat32)
+                                       : torch::zeros(placement.local, sum.values.options().dtype(torch::kFloat32)));
+    rows.push_back(placement.shards);
+    to.push_back(&sum);
   }
+  if (awaiting_.defined()) whole.at(0) = whole[0] + std::exchange(awaiting_, at::Tensor());
+  const at::Tensor packed = pack_rows(whole, rows);
+  at::Tensor terms = torch::zeros(packed.sizes(), to[0]->values.options());
+  add_to(terms, packed);
+  const at::Tensor mine = model_.layout()->grid.shard.reduce_scatter(terms, packed_counts(whole, rows));
+  std::int64_t first = 0;
+  for (Sum* sum : to) {
+    sum->values.view(-1).add_(mine.narrow(0, first, sum->values.numel()));
+    first += sum->values.numel();
+  }
+}
+
+at::Tensor GradientSum::as_float(const at::Tensor& sums) const {
+  if (!reproducible_) return sums;
+  at::Tensor gradient = torch::empty(sums.sizes(), sums.options().dtype(torch::kFloat32));
+  if (gradient.is_cpu()) {
+    from_fixed_point(integers(sums), floats(gradient));
+  } else {
+    gradient.copy_(sums.to(torch::kFloat64) * std::ldexp(1.0, -kFixedPointBits));
+  }
+  return gradient;
+}
+
+std::vector<at::Tensor> GradientSum::reduce() {
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (std::size_t first = 0, last = 0; first < sums_.size(); first = last) {
+    std::vector<at::Tensor> bucket;
+    std::vector<std::vector<Range>> rows;
+    for (std::int64_t count = 0; last < sums_.size() && (count == 0 || count < kBucketElements); ++last) {
+      const Sum& sum = sums_[last];
+      bucket.push_back(sum.values);
+      rows.push_back(shard_ranges(sum.share.block.count(), sum.share.axis.size()));
+      count += sum.values.numel();
+    }
+    const Communicator& axis = sums_[first].share.axis;  // the same for all
+    if (axis.size() == 1) {
+      for (const at::Tensor& sums : bucket) gradients.push_back(as_float(sums));
+      continue;
+    }
+    const at::Tensor mine = as_float(axis.reduce_scatter(pack_rows(bucket, rows), packed_counts(bucket, rows)));
+    std::int64_t next = 0;
+    for (std::size_t i = 0; i < bucket.size(); ++i) {
+      std::vector<std::int64_t> shape = bucket[i].sizes().vec();
+      shape[0] = rows[i][static_cast<std::size_t>(axis.rank())].count();
+      const std::int64_t count = c10::multiply_integers(shape);
+      gradients.push_back(mine.narrow(0, next, count).view(shape));
+      next += count;
+    }
+    for (std::size_t i = first; i < last; ++i) sums_[i].values = at::Tensor();
+  }
+  if (comm_.all_reduce(std::int64_t{fits_}, Reduce::kMin) == 0)
+    for (at::Tensor& gradient : gradients) gradient.fill_(std::numeric_limits<float>::infinity());
+  return gradients;
 }
 
 }  // namespace rluf

@@ -1,24 +1,41 @@
 #pragma once
+#include "distributed_ops.hpp"
 #include "rluf/model/llama.hpp"
-#include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
 
 /// The gradients of one step's micro-batches, added up over micro-batches and ranks.
-class GradientSum {
+class GradientSum : public GradientSink {
  public:
   /// `reproducible`: in fixed point (kernels/fixed_point.hpp), the same bits whichever rank computed which micro-batch;
-  /// otherwise in float32 in the order in which they come. @memory 8 bytes a trainable parameter if reproducible
-  GradientSum(const Llama& model, std::int64_t num_micro_batches, bool reproducible);
+  /// otherwise in float32 in the order in which they come. `comm`: all ranks that work on the model.
+  /// @memory 8 bytes (reproducible) or 4 a trainable parameter, or of the shard axis's share where it is divided
+  GradientSum(Llama& model, std::int64_t num_micro_batches, bool reproducible, const Communicator& comm);
+  ~GradientSum() override;
+  GradientSum(const GradientSum&) = delete;
+  GradientSum& operator=(const GradientSum&) = delete;
   /// Takes what backward() of one micro-batch left in the parameters' grad.
   void add();
-  /// Leaves the sum over all ranks in the parameters' grad; infinite if a term was, or was too large. @collective
-  void reduce(const Communicator& data);
+  void add(const std::vector<std::size_t>& indices, const std::vector<at::Tensor>& gradients,
+           bool more_to_come) override;
+  /// The sum over all ranks, of each trainable parameter the rows that this rank updates; infinite if a term was, or
+  /// was too large. To be asked once. @collective @shape each [rows of update_share, ...] float32
+  std::vector<at::Tensor> reduce();
 
  private:
-  std::vector<at::Tensor> parameters_;
+  struct Sum {
+    std::size_t index;  ///< of the parameter
+    UpdateShare share;
+    at::Tensor values;  ///< rows share.block, int64 or float32
+  };
+  void add_to(at::Tensor& sums, const at::Tensor& gradient);
+  at::Tensor as_float(const at::Tensor& sums) const;
+  Llama& model_;
+  Communicator comm_;
+  bool reproducible_, fits_ = true;
   double largest_ = 0;
-  at::Tensor sums_;  ///< int64 [parameters' elements, then the number of micro-batches that did not fit]
+  std::vector<Sum> sums_;
+  at::Tensor awaiting_;  ///< gradient of the one parameter that a pass uses twice, until its second use
 };
 
 }  // namespace rluf

@@ -4,7 +4,7 @@
 
 #include <torch/torch.h>
 
-#include "decoder.hpp"
+#include "distributed_ops.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/kernels/packing.hpp"
@@ -67,48 +67,15 @@ PackedBatch PackedBatch::from(const std::vector<std::vector<std::int32_t>>& docu
   return batch;
 }
 
-Llama::Llama(LlamaConfig config, at::Device device) : config_(std::move(config)), device_(device) {
-  std::tie(rope_cos_, rope_sin_) = rope_tables(config_, config_.max_position_embeddings, device_);
-}
-
-Llama::Llama(LlamaConfig config, std::uint64_t seed, at::Device device) : Llama(std::move(config), device) {
-  for (const auto& [name, shape] : parameter_shapes(config_)) {
-    at::Tensor weight = shape.size() == 1 ? torch::ones(shape) : initial_weight(shape, name, seed);
-    parameters_.emplace_back(name, weight.to(device_).set_requires_grad(true));
-  }
-}
-
-const at::Tensor& Llama::parameter(const std::string& name) const {
-  // A model of L layers has 9 L + 3 parameters in a fixed order, so this search is a short walk.
-  for (const auto& [known, tensor] : parameters_)
-    if (known == name) return tensor;
-  throw std::logic_error("the model has no parameter " + name);
-}
-
-void Llama::set_trainable_layers(std::int64_t layers) {
-  const std::int64_t first_layer = config_.num_layers - layers;
-  for (auto& [name, tensor] : parameters_) {
-    bool trainable = layers < 0;
-    if (layers >= 0) {
-      if (name.starts_with("model.layers.")) {
-        trainable = std::stoll(name.substr(13)) >= first_layer;
-      } else {
-        trainable = name != "model.embed_tokens.weight";  // final norm, lm_head, score
-      }
-    }
-    tensor.set_requires_grad(trainable);
-  }
-}
-
 at::Tensor Llama::hidden(const PackedBatch& batch) const {
   const std::int64_t T = batch.offsets.back();
   for (std::size_t d = 1; d < batch.offsets.size(); ++d) check_length(batch.offsets[d] - batch.offsets[d - 1]);
   at::Tensor positions_T = torch::empty({T}, torch::kInt64);
   document_positions(batch.offsets, {positions_T.data_ptr<std::int64_t>(), static_cast<std::size_t>(T)});
-  return transform(batch.tokens, positions_T.to(device_),
-                   [&](std::int64_t, const at::Tensor& q_THK, const at::Tensor& k_TGK, const at::Tensor& v_TGK) {
-                     return packed_attention(q_THK, k_TGK, v_TGK, batch.offsets);
-                   });
+  return transform(
+      batch.tokens, positions_T.to(device_),
+      [offsets = batch.offsets](std::int64_t, const at::Tensor& q_THK, const at::Tensor& k_TGK,
+                                const at::Tensor& v_TGK) { return packed_attention(q_THK, k_TGK, v_TGK, offsets); });
 }
 
 void Llama::check_length(std::int64_t num_tokens) const {
@@ -118,49 +85,74 @@ void Llama::check_length(std::int64_t num_tokens) const {
               "lower data.max_tokens or the number of new tokens");
 }
 
-at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positions_T, const Attend& attend) const {
-  const std::int64_t T = tokens_T.size(0), H = config_.num_heads, G = config_.num_kv_heads, K = config_.head_dim;
-  const at::Tensor cos_T1K = rope_cos_.index_select(0, positions_T).unsqueeze(1).to(compute_type_);
-  const at::Tensor sin_T1K = rope_sin_.index_select(0, positions_T).unsqueeze(1).to(compute_type_);
-
-  std::size_t next = 0;
-  const auto take = [&]() -> const at::Tensor& { return parameters_[next++].second; };
-  const auto linear = [&](const at::Tensor& x, const at::Tensor& weight) {
-    return at::linear(x, weight.to(compute_type_));
-  };
-  const auto norm = [&](const at::Tensor& x, const at::Tensor& weight) {
-    return at::rms_norm(x, {config_.hidden_size}, weight, config_.rms_norm_eps).to(compute_type_);
-  };
-
-  at::Tensor x_TD = at::embedding(take(), tokens_T).to(torch::kFloat32);  // the residual stream stays float32
-  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
-    at::Tensor normed_TD = norm(x_TD, take());
-    at::Tensor q_THK = apply_rope(linear(normed_TD, take()).view({T, H, K}), cos_T1K, sin_T1K);
-    at::Tensor k_TGK = apply_rope(linear(normed_TD, take()).view({T, G, K}), cos_T1K, sin_T1K);
-    at::Tensor v_TGK = linear(normed_TD, take()).view({T, G, K});
-    at::Tensor attended_TD = attend(layer, q_THK, k_TGK, v_TGK).reshape({T, H * K});
-    x_TD = x_TD + linear(attended_TD, take());
-    normed_TD = norm(x_TD, take());
-    const at::Tensor gate_TF = linear(normed_TD, take());
-    const at::Tensor up_TF = linear(normed_TD, take());
-    x_TD = x_TD + linear(at::silu(gate_TF) * up_TF, take());
-  }
-  return norm(x_TD, take());
+at::Tensor Llama::norm(const at::Tensor& x, const at::Tensor& weight) const {
+  return at::rms_norm(x, {config_.hidden_size}, weight, config_.rms_norm_eps).to(compute_type_);
 }
 
-const at::Tensor& head_weight(const Llama& model) {
-  if (model.config().num_scores > 0)
-    fail_input("a scoring model was asked for token probabilities", "it has no language-model head",
-               "name a chat model's folder");
-  return model.parameter(model.config().tie_word_embeddings ? "model.embed_tokens.weight" : "lm_head.weight");
+at::Tensor Llama::embed(const at::Tensor& tokens_T) const {
+  const at::Tensor table_VD = weights({0}, Use::kLookup)[0];
+  const auto part = vocabulary_part(0);
+  if (!part) return at::embedding(table_VD, tokens_T).to(torch::kFloat32);
+  const at::Tensor rows_T = tokens_T - part->first_token;
+  const at::Tensor here_T1 = rows_T.ge(0).logical_and(rows_T.lt(table_VD.size(0))).unsqueeze(1);
+  const at::Tensor found_TD = at::embedding(table_VD, rows_T.clamp(0, table_VD.size(0) - 1));
+  return sum_over_axis(found_TD * here_T1, part->axis);
+}
+
+at::Tensor Llama::attention_block(std::int64_t layer, const at::Tensor& x_TD, const Rotation& rotation,
+                                  const Attend& attend) const {
+  const std::int64_t T = x_TD.size(0), K = config_.head_dim;
+  const std::vector<at::Tensor> w = layer_weights(layer, 0, 5);
+  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, w[0]));
+  const at::Tensor q_THK = apply_rope(at::linear(normed_TD, w[1]).view({T, -1, K}), rotation.cos, rotation.sin);
+  const at::Tensor k_TGK = apply_rope(at::linear(normed_TD, w[2]).view({T, -1, K}), rotation.cos, rotation.sin);
+  const at::Tensor v_TGK = at::linear(normed_TD, w[3]).view({T, -1, K});
+  return x_TD + from_tensor_axis(at::linear(attend(layer, q_THK, k_TGK, v_TGK).reshape({T, -1}), w[4]));
+}
+
+at::Tensor Llama::feed_forward_block(std::int64_t layer, const at::Tensor& x_TD) const {
+  const std::vector<at::Tensor> w = layer_weights(layer, 5, 4);
+  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, w[0]));
+  const at::Tensor gate_TF = at::linear(normed_TD, w[1]), up_TF = at::linear(normed_TD, w[2]);
+  return x_TD + from_tensor_axis(at::linear(at::silu(gate_TF) * up_TF, w[3]));
+}
+
+at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positions_T, const Attend& attend) const {
+  const Rotation rotation{rope_cos_.index_select(0, positions_T).unsqueeze(1).to(compute_type_),
+                          rope_sin_.index_select(0, positions_T).unsqueeze(1).to(compute_type_)};
+  const Recompute recompute = layout_ ? layout_->recompute : Recompute::kNone;
+  at::Tensor x_TD = embed(tokens_T);  // the residual stream stays float32
+  for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
+    const auto feed_forward = [this, layer](const at::Tensor& x) { return feed_forward_block(layer, x); };
+    const auto whole = [this, layer, rotation, attend](const at::Tensor& x) {
+      return feed_forward_block(layer, attention_block(layer, x, rotation, attend));
+    };
+    const bool trains = at::GradMode::is_enabled() && (x_TD.requires_grad() || is_trainable(layer));
+    if (recompute == Recompute::kLayers && trains) {
+      x_TD = recomputed(whole, x_TD, anchor_);
+    } else if (recompute == Recompute::kSelective && trains) {
+      x_TD = recomputed(feed_forward, attention_block(layer, x_TD, rotation, attend), anchor_);
+    } else {
+      x_TD = whole(x_TD);
+    }
+  }
+  return norm(x_TD, weights({final_norm_index()})[0]);
 }
 
 at::Tensor Llama::log_probs(const at::Tensor& hidden_rows, const at::Tensor& targets) const {
-  return chosen_token_log_probs(hidden_rows, head_weight(*this).to(compute_type_), targets);
+  const std::size_t head = language_head_index();
+  return chosen_token_log_probs(hidden_rows, weights({head})[0], targets, vocabulary_part(head));
 }
 
 at::Tensor Llama::logits(const at::Tensor& hidden_rows) const {
-  return at::linear(hidden_rows, head_weight(*this).to(compute_type_)).to(torch::kFloat32);
+  const std::size_t head = language_head_index();
+  const at::Tensor logits_RV = at::linear(hidden_rows, weights({head})[0]).to(torch::kFloat32);
+  const auto part = vocabulary_part(head);
+  if (!part) return logits_RV;
+  at::Tensor all_VR = at::empty({config_.vocab_size, logits_RV.size(0)}, logits_RV.options());
+  all_VR.narrow(0, part->first_token, logits_RV.size(1)).copy_(logits_RV.t());
+  part->axis.all_gather_rows(all_VR, shard_ranges(config_.vocab_size, part->axis.size()));
+  return all_VR.t();
 }
 
 at::Tensor Llama::scores(const at::Tensor& hidden, const PackedBatch& batch) const {
@@ -169,21 +161,7 @@ at::Tensor Llama::scores(const at::Tensor& hidden, const PackedBatch& batch) con
   std::vector<std::int64_t> last(batch.offsets.begin() + 1, batch.offsets.end());
   for (auto& index : last) --index;
   const at::Tensor rows_BD = hidden.index_select(0, torch::tensor(last, torch::kInt64).to(device_));
-  return at::linear(rows_BD.to(torch::kFloat32), parameter("score.weight"));
-}
-
-Llama Llama::clone() const {
-  Llama copy(config_, device_);
-  copy.compute_type_ = compute_type_;
-  for (const auto& [name, tensor] : parameters_) copy.parameters_.emplace_back(name, tensor.detach().clone());
-  return copy;
-}
-
-Llama Llama::for_inference() const {
-  Llama view = *this;  // of the same tensors
-  for (auto& [name, tensor] : view.parameters_)
-    tensor = tensor.dim() > 1 && name != "score.weight" ? tensor.detach().to(compute_type_) : tensor.detach();
-  return view;
+  return at::linear(rows_BD.to(torch::kFloat32), weights({final_norm_index() + 1}, Use::kLookup)[0]);
 }
 
 }  // namespace rluf

@@ -190,42 +190,84 @@ void check_weights(const LlamaConfig& config, const SafetensorsFolder& files, co
                  "name a plain Llama model");
 }
 
-Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num_scores, std::uint64_t seed) {
-  LlamaConfig config = LlamaConfig::from_folder(folder);
-  if (num_scores > 0) config.num_scores = num_scores;
-  const SafetensorsFolder files(folder);
-  check_weights(config, files, folder);
-  Llama model(config, device);
+Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num_scores, std::uint64_t seed,
+                  const LayoutPointer& layout) {
+  const Communicator self = Communicator::self(), &all = layout ? layout->grid.world : self;
+  LlamaConfig config;
+  std::optional<SafetensorsFolder> files;
+  std::optional<Llama> model;
+  guarded(all, [&] {
+    config = LlamaConfig::from_folder(folder);
+    if (num_scores > 0) config.num_scores = num_scores;
+    files.emplace(folder);
+    check_weights(config, *files, folder);
+    model.emplace(Llama(config, device, layout));
+  });
+  // Ranks that hold the same: the first of them reads.
+  const Communicator& twins = !layout ? self : layout->divides_weights() ? layout->grid.data : layout->grid.replicas;
   for (const auto& [name, shape] : parameter_shapes(config)) {
-    const at::Tensor weight = files.has(name) ? files.read(name) : initial_weight(shape, name, seed);
-    model.parameters_.emplace_back(name, weight.to(device, torch::kFloat32).set_requires_grad(true));
+    const Placement& placement = model->placements_[model->parameters_.size()];
+    const bool is_new = !files->has(name);
+    at::Tensor kept;
+    guarded(all, [&] {
+      if (is_new) {
+        kept = placement.kept_part(initial_weight(shape, name, seed));
+      } else if (twins.rank() == 0) {
+        kept = placement.kept_columns(files->read_rows(name, placement.kept_rows())).to(torch::kFloat32).contiguous();
+      } else {
+        kept = torch::empty(placement.kept_part(at::empty(shape, torch::kMeta)).sizes());
+      }
+    });
+    if (!is_new) twins.broadcast(kept, 0);
+    model->add_parameter(name, kept);
   }
-  return model;
+  return std::move(*model);
 }
 
 void Llama::save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype) const {
   namespace fs = std::filesystem;
-  fs::create_directories(folder);
-  NamedTensors stored;
-  for (const auto& [name, tensor] : parameters_)
-    stored.emplace_back(name, tensor.detach().to(torch::kCPU, dtype_of(dtype)).contiguous());
-  write_safetensors(folder, stored);
-  if (!tokenizer_path.empty()) {
-    const fs::path source = fs::path(tokenizer_path), source_folder = source.parent_path();
-    for (const fs::path& file : {source, source_folder / "tokenizer_config.json",
-                                 source_folder / "special_tokens_map.json", source_folder / "chat_template.jinja"})
-      if (fs::exists(file) && !fs::equivalent(source_folder, folder))
-        fs::copy_file(file, fs::path(folder) / file.filename(), fs::copy_options::overwrite_existing);
+  const Communicator self = Communicator::self(), &all = layout_ ? layout_->grid.world : self;
+  const at::ScalarType type = dtype_of(dtype);
+  std::vector<TensorHeader> headers;
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    headers.push_back({parameters_[i].first, placements_[i].shape, type});
+  const auto stored = [&](std::size_t i) { return whole_parameter(i).to(torch::kCPU, type).contiguous(); };
+  std::exception_ptr error;
+  std::size_t next = 0;
+  guarded(all, [&] {
+    if (all.rank() == 0) fs::create_directories(folder);
+  });
+  if (all.rank() == 0) {
+    try {
+      write_safetensors(folder, headers, [&](std::size_t i) {
+        next = i + 1;
+        return stored(i);
+      });
+    } catch (...) {
+      error = std::current_exception();
+    }
   }
-  LlamaConfig stored_config = config_;
-  stored_config.torch_dtype = dtype;
-  if (config_.num_scores == 0) {
-    Json generation{{"_from_model_config", true}};
-    if (config_.bos_token_id >= 0) generation["bos_token_id"] = config_.bos_token_id;
-    if (!config_.eos_token_ids.empty()) generation["eos_token_id"] = config_.eos_token_ids;
-    write_json(folder + "/generation_config.json", generation);
-  }
-  write_json(folder + "/config.json", stored_config.to_json());  // last: a folder with it is complete
+  for (; next < headers.size(); ++next) stored(next);  // other ranks, and rank 0 after an error, help to the end
+  guarded(all, [&] {
+    if (error) std::rethrow_exception(error);
+    if (all.rank() != 0) return;
+    if (!tokenizer_path.empty()) {
+      const fs::path source = fs::path(tokenizer_path), source_folder = source.parent_path();
+      for (const fs::path& file : {source, source_folder / "tokenizer_config.json",
+                                   source_folder / "special_tokens_map.json", source_folder / "chat_template.jinja"})
+        if (fs::exists(file) && !fs::equivalent(source_folder, folder))
+          fs::copy_file(file, fs::path(folder) / file.filename(), fs::copy_options::overwrite_existing);
+    }
+    LlamaConfig stored_config = config_;
+    stored_config.torch_dtype = dtype;
+    if (config_.num_scores == 0) {
+      Json generation{{"_from_model_config", true}};
+      if (config_.bos_token_id >= 0) generation["bos_token_id"] = config_.bos_token_id;
+      if (!config_.eos_token_ids.empty()) generation["eos_token_id"] = config_.eos_token_ids;
+      write_json(folder + "/generation_config.json", generation);
+    }
+    write_json(folder + "/config.json", stored_config.to_json());  // last: a folder with it is complete
+  });
 }
 
 }  // namespace rluf

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "held.hpp"
+
 namespace rluf {
 namespace {
 
@@ -78,44 +80,80 @@ struct CpuPackedAttention : torch::autograd::Function<CpuPackedAttention> {
 /// Rows of logits that stand in memory at once: about 64 MiB of float32.
 std::int64_t rows_per_slice(std::int64_t vocab_size) { return std::max<std::int64_t>(16, (16 << 20) / vocab_size); }
 
+using Part = std::optional<VocabularyPart>;
+
+/// Targets as columns of this rank's logits, and 1 where they are among them; all are if there is one part.
+struct LocalTargets {
+  at::Tensor columns_R1, here_R;
+  LocalTargets(const at::Tensor& targets_R, std::int64_t num_columns, const Part& part)
+      : columns_R1(targets_R.unsqueeze(1)) {
+    if (!part) return;
+    const at::Tensor columns_R = targets_R - part->first_token;
+    here_R = columns_R.ge(0).logical_and(columns_R.lt(num_columns)).to(torch::kFloat32);
+    columns_R1 = columns_R.clamp(0, num_columns - 1).unsqueeze(1);
+  }
+};
+
+/// log of the sum of exp over the whole vocabulary, from that over each rank's part.
+at::Tensor combined_log_sums(const at::Tensor& log_sums_R, const Communicator& axis) {
+  at::Tensor largest_R = log_sums_R.clone();
+  axis.all_reduce(largest_R, Reduce::kMax);
+  at::Tensor sums_R = (log_sums_R - largest_R).exp();
+  axis.all_reduce(sums_R);
+  return largest_R + sums_R.log();
+}
+
 struct ChosenTokenLogProbs : torch::autograd::Function<ChosenTokenLogProbs> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden_RD, const at::Tensor& weight_VD,
-                            const at::Tensor& targets_R) {
+                            const at::Tensor& targets_R, const Part& part) {
     const std::int64_t R = hidden_RD.size(0), step = rows_per_slice(weight_VD.size(0));
+    const LocalTargets targets(targets_R, weight_VD.size(0), part);
     const auto float_options = hidden_RD.options().dtype(torch::kFloat32);
-    at::Tensor log_probs_R = at::empty({R}, float_options), log_sums_R = at::empty({R}, float_options);
+    at::Tensor chosen_R = at::empty({R}, float_options), log_sums_R = at::empty({R}, float_options);
     for (std::int64_t first = 0; first < R; first += step) {
       const std::int64_t last = std::min(R, first + step);
       const at::Tensor logits = at::linear(hidden_RD.slice(0, first, last), weight_VD).to(torch::kFloat32);
-      const at::Tensor log_sums = logits.logsumexp(1);
-      log_sums_R.slice(0, first, last).copy_(log_sums);
-      log_probs_R.slice(0, first, last)
-          .copy_(logits.gather(1, targets_R.slice(0, first, last).unsqueeze(1)).squeeze(1) - log_sums);
+      log_sums_R.slice(0, first, last).copy_(logits.logsumexp(1));
+      chosen_R.slice(0, first, last).copy_(logits.gather(1, targets.columns_R1.slice(0, first, last)).squeeze(1));
+    }
+    if (part) {
+      log_sums_R = combined_log_sums(log_sums_R, part->axis);
+      chosen_R.mul_(targets.here_R);
+      part->axis.all_reduce(chosen_R);
     }
     context->save_for_backward({hidden_RD, weight_VD, targets_R, log_sums_R});
-    return log_probs_R;
+    context->saved_data["part"] = hold(part);
+    return chosen_R - log_sums_R;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
     const auto &hidden_RD = saved[0], &weight_VD = saved[1], &targets_R = saved[2], &log_sums_R = saved[3];
+    const auto& part = held<Part>(context->saved_data["part"]);
     const std::int64_t R = hidden_RD.size(0), step = rows_per_slice(weight_VD.size(0));
+    const LocalTargets targets(targets_R, weight_VD.size(0), part);
+    const at::Tensor grad_R1 = grads[0].unsqueeze(1);
+    const at::Tensor chosen_grad_R1 = part ? grad_R1 * targets.here_R.unsqueeze(1) : grad_R1;
     at::Tensor grad_hidden_RD = at::empty_like(hidden_RD), grad_weight_VD;
     if (context->needs_input_grad(1))
       grad_weight_VD = at::zeros(weight_VD.sizes(), weight_VD.options().dtype(torch::kFloat32));
     for (std::int64_t first = 0; first < R; first += step) {
       const std::int64_t last = std::min(R, first + step);
       const at::Tensor hidden = hidden_RD.slice(0, first, last);
-      const at::Tensor grad = grads[0].slice(0, first, last).unsqueeze(1);
       at::Tensor grad_logits = at::linear(hidden, weight_VD).to(torch::kFloat32);
-      grad_logits.sub_(log_sums_R.slice(0, first, last).unsqueeze(1)).exp_().mul_(-grad);
-      grad_logits.scatter_add_(1, targets_R.slice(0, first, last).unsqueeze(1), grad);
+      grad_logits.sub_(log_sums_R.slice(0, first, last).unsqueeze(1)).exp_().mul_(-grad_R1.slice(0, first, last));
+      grad_logits.scatter_add_(1, targets.columns_R1.slice(0, first, last), chosen_grad_R1.slice(0, first, last));
       const at::Tensor typed = grad_logits.to(hidden.scalar_type());
       grad_hidden_RD.slice(0, first, last).copy_(typed.matmul(weight_VD));
       if (grad_weight_VD.defined()) grad_weight_VD.add_(typed.t().matmul(hidden));
     }
+    if (part) {
+      at::Tensor sum = grad_hidden_RD.to(torch::kFloat32);
+      part->axis.all_reduce(sum);
+      grad_hidden_RD = sum.to(hidden_RD.scalar_type());
+    }
     return {grad_hidden_RD, grad_weight_VD.defined() ? grad_weight_VD.to(weight_VD.scalar_type()) : at::Tensor(),
-            at::Tensor()};
+            at::Tensor(), at::Tensor()};
   }
 };
 
@@ -141,8 +179,9 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   return documents.empty() ? at::empty_like(q) : at::cat(documents, 0);
 }
 
-at::Tensor chosen_token_log_probs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets) {
-  return ChosenTokenLogProbs::apply(hidden, weight, targets);
+at::Tensor chosen_token_log_probs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
+                                  const std::optional<VocabularyPart>& part) {
+  return ChosenTokenLogProbs::apply(hidden, weight, targets, part);
 }
 
 }  // namespace rluf

@@ -10,38 +10,48 @@
 namespace rluf {
 namespace {
 
-/// Deals fixed micro-batches to the ranks and adds the results up: each document is scored by exactly one rank.
+/// Deals fixed micro-batches to the replicas and adds the results up: each document is scored by exactly one of them.
 /// `score(first, last, out)` fills the values of documents [first, last).
-std::vector<double> over_ranks(const std::vector<std::int64_t>& lengths, std::int64_t micro_batch_tokens,
-                               const Communicator& data, const std::string& stage,
+std::vector<double> over_ranks(const Llama& model, const std::vector<std::int64_t>& lengths,
+                               std::int64_t micro_batch_tokens, const Communicator& comm, const std::string& stage,
                                const std::function<void(std::int64_t, std::int64_t, std::vector<double>&)>& score) {
   torch::NoGradGuard no_grad;
   std::vector<double> values(lengths.size(), 0.0);
   const auto micro_batches = pack_ranges(lengths, micro_batch_tokens);
-  const std::size_t size = static_cast<std::size_t>(data.size());
+  const Communicator& replicas = replicas_of(model.layout(), comm);
+  const std::size_t size = static_cast<std::size_t>(replicas.size());
+  // Who shares weights goes through as many passes as the others; what is scored once too often is not kept.
+  const bool in_step = model.layout() && model.layout()->divides_weights();
+  std::vector<double> unused(in_step ? values.size() : 0);
   const std::size_t rounds = (micro_batches.size() + size - 1) / size;
   Progress progress(stage, "micro-batches", static_cast<long>(rounds));
   for (std::size_t round = 0; round < rounds; ++round) {
-    guarded(data, [&] {
-      const std::size_t mine = round * size + static_cast<std::size_t>(data.rank());
-      if (mine < micro_batches.size()) score(micro_batches[mine].first, micro_batches[mine].last, values);
+    guarded(comm, [&] {
+      const std::size_t mine = round * size + static_cast<std::size_t>(replicas.rank());
+      const PackRange& range = micro_batches[mine % micro_batches.size()];
+      if (mine < micro_batches.size()) {
+        score(range.first, range.last, values);
+      } else if (in_step) {
+        score(range.first, range.last, unused);
+      }
     });
     progress.update(static_cast<long>(round) + 1);
-    stop_if_requested(data, "scoring for " + stage);
+    stop_if_requested(comm, "scoring for " + stage);
   }
-  data.all_reduce(values);
+  replicas.all_reduce(values);
   return values;
 }
 
 }  // namespace
 
 std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents,
-                                    std::int64_t micro_batch_tokens, const Communicator& data,
+                                    std::int64_t micro_batch_tokens, const Communicator& comm,
                                     const std::string& stage) {
   std::vector<std::int64_t> lengths;
   for (const TokenIds& document : documents) lengths.push_back(static_cast<std::int64_t>(document.size()));
   return over_ranks(
-      lengths, micro_batch_tokens, data, stage, [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+      model, lengths, micro_batch_tokens, comm, stage,
+      [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
         const auto batch = PackedBatch::from({documents.begin() + first, documents.begin() + last}, model.device());
         const at::Tensor scores =
             model.scores(model.hidden(batch), batch).select(1, 0).to(torch::kCPU, torch::kFloat64);
@@ -77,12 +87,13 @@ at::Tensor response_token_log_probs(const Llama& model, const std::vector<Docume
 }
 
 std::vector<double> response_log_probs(const Llama& model, const std::vector<Document>& documents,
-                                       std::int64_t micro_batch_tokens, const Communicator& data,
+                                       std::int64_t micro_batch_tokens, const Communicator& comm,
                                        const std::string& stage) {
   std::vector<std::int64_t> lengths;
   for (const Document& document : documents) lengths.push_back(static_cast<std::int64_t>(document.tokens.size()));
   return over_ranks(
-      lengths, micro_batch_tokens, data, stage, [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+      model, lengths, micro_batch_tokens, comm, stage,
+      [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
         const std::vector<Document> mine(documents.begin() + first, documents.begin() + last);
         const ResponseRows response = response_rows(mine, model.device());
         const at::Tensor sums =

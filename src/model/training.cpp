@@ -92,10 +92,21 @@ std::string text_of(double value) { return std::isnan(value) ? "not a number" : 
 
 void describe_weights(const Llama& model, StateArchive& archive) {
   torch::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : model.parameters()) {
+  const LayoutPointer& layout = model.layout();
+  for (std::size_t i = 0; i < model.parameters().size(); ++i) {
+    const auto& [name, tensor] = model.parameters()[i];
     if (!tensor.requires_grad()) continue;
     at::Tensor weight = tensor.detach();
-    archive.tensor("weights/" + name, weight);
+    if (!layout) {
+      archive.tensor("weights/" + name, weight);
+      continue;
+    }
+    // Ranks that hold the same rows divide the writing.
+    const Communicator& twins = layout->divides_weights() ? layout->grid.data : layout->grid.replicas;
+    const Placement& placement = model.placements()[i];
+    const Range share = shard_range(placement.kept.count(), twins.size(), twins.rank());
+    describe_part(archive, "weights/" + name, weight, placement.kept,
+                  {placement.kept.first + share.first, placement.kept.first + share.last}, placement, layout);
   }
 }
 
@@ -169,17 +180,25 @@ std::int64_t inference_memory_bytes(const LlamaConfig& config, std::int64_t micr
 }
 
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
-                      double divisor, double learning_rate, const LossFunction& loss, const Communicator& data) {
-  optimizer.zero_grad();
+                      double divisor, double learning_rate, const LossFunction& loss, const Communicator& comm) {
   const auto num_micro_batches = static_cast<std::int64_t>(micro_batches.size());
-  GradientSum gradients(model, num_micro_batches, optimizer.options().reproducible);
+  const Communicator& replicas = replicas_of(model.layout(), comm);
+  // Ranks that share weights or gradients go through equally many passes: one without a micro-batch of its own joins
+  // with another's, which counts nothing.
+  const bool in_step = model.layout() && model.layout()->divides_gradients();
+  const std::int64_t rounds = (num_micro_batches + replicas.size() - 1) / replicas.size();
+  GradientSum gradients(model, num_micro_batches, optimizer.options().reproducible, comm);
   std::vector<double> mine;  // loss and metrics of each of this rank's micro-batches
   std::string names;
-  guarded(data, [&] {
-    for (std::int64_t m = data.rank(); m < num_micro_batches; m += data.size()) {
-      const MicroLoss micro = loss(model, micro_batches[static_cast<std::size_t>(m)]);
-      (micro.loss_sum / divisor).backward();
+  guarded(comm, [&] {
+    for (std::int64_t round = 0; round < rounds; ++round) {
+      const std::int64_t m = round * replicas.size() + replicas.rank();
+      const bool counts = m < num_micro_batches;
+      if (!counts && !in_step) break;
+      const MicroLoss micro = loss(model, micro_batches[static_cast<std::size_t>(m % num_micro_batches)]);
+      (micro.loss_sum * (counts ? 1.0 / divisor : 0.0)).backward();
       gradients.add();
+      if (!counts) break;
       mine.push_back(micro.loss_sum.item<double>());
       names.clear();
       for (const auto& [name, value] : micro.metric_sums) {
@@ -188,20 +207,20 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
       }
     }
   });
-  gradients.reduce(data);
+  const std::vector<at::Tensor> sums_of_gradients = gradients.reduce();
 
   StepResult result;
   std::vector<std::string> metric_names;
-  const std::string list = data.broadcast(names, 0);  // rank 0 has the first micro-batch
+  const std::string list = replicas.broadcast(names, 0);  // rank 0 has the first micro-batch
   for (std::size_t first = 0; first < list.size(); first = list.find('\n', first) + 1)
     metric_names.push_back(list.substr(first, list.find('\n', first) - first));
   // A row for each micro-batch, filled by its rank alone and added up in their order: the same bits on any number of
   // ranks.
   const std::size_t width = metric_names.size() + 1;
   std::vector<double> rows(width * micro_batches.size(), 0.0), sums(width, 0.0);
-  const auto rank = static_cast<std::size_t>(data.rank()), size = static_cast<std::size_t>(data.size());
+  const auto rank = static_cast<std::size_t>(replicas.rank()), size = static_cast<std::size_t>(replicas.size());
   for (std::size_t i = 0; i < mine.size(); ++i) rows.at((rank + i / width * size) * width + i % width) = mine[i];
-  data.all_reduce(rows);
+  replicas.all_reduce(rows);
   for (std::size_t i = 0; i < rows.size(); ++i) sums[i % width] += rows[i];
   result.loss = sums[0] / divisor;
   for (std::size_t i = 0; i < metric_names.size(); ++i) result.metrics[metric_names[i]] = sums[i + 1] / divisor;
@@ -209,16 +228,15 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
   if (!std::isfinite(result.loss)) {
     result.complaint = concat("the loss is ", text_of(result.loss));
   } else {
-    result.grad_norm = optimizer.step(learning_rate);
+    result.grad_norm = optimizer.step(sums_of_gradients, learning_rate);
     if (!std::isfinite(result.grad_norm) || (explosion > 0 && result.grad_norm > explosion))
       result.complaint = concat("the gradient norm is ", text_of(result.grad_norm));
   }
-  optimizer.zero_grad();
   return result;
 }
 
 std::map<std::string, double> train(Llama& model, const TrainPlan& given, const TrainOptions& options,
-                                    const LossFunction& loss, const Communicator& data, const RunDirectory& directory) {
+                                    const LossFunction& loss, const Communicator& comm, const RunDirectory& directory) {
   TrainPlan plan = given;
   plan.identity = whole_identity(given, options);
   const auto num_examples = static_cast<std::int64_t>(plan.num_tokens.size());
@@ -226,7 +244,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
     fail_data(concat("stage ", plan.stage, " has no examples"), "nothing can be learned",
               "check the data stage's table");
   model.set_trainable_layers(options.trainable_layers);
-  AdamW optimizer(model, options, data);
+  AdamW optimizer(model, options, comm);
   const auto total = static_cast<std::int64_t>(std::ceil(options.epochs * static_cast<double>(num_examples)));
   std::int64_t num_steps = (total + options.global_batch - 1) / options.global_batch;
   if (options.max_steps > 0) num_steps = std::min(num_steps, options.max_steps);
@@ -240,7 +258,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
     bad_steps.describe(archive);
   };
   LoopCheckpoints checkpoints(
-      directory, {plan.stage, "step", num_steps, options.checkpoint_every_steps, plan.identity, describe}, data);
+      directory, {plan.stage, "step", num_steps, options.checkpoint_every_steps, plan.identity, describe}, comm);
   std::int64_t step = checkpoints.first_step();
   log_info(concat(plan.stage, ": ", num_examples, " examples, ", num_steps, " steps of ", options.global_batch));
 
@@ -260,7 +278,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
       micro_batches.emplace_back(examples.begin() + range.first, examples.begin() + range.last);
     const double rate = learning_rate_at(options, step, num_steps);
     const StepResult result =
-        train_step(model, optimizer, micro_batches, static_cast<double>(last - first), rate, loss, data);
+        train_step(model, optimizer, micro_batches, static_cast<double>(last - first), rate, loss, comm);
     if (result.complaint.empty()) {
       window.add(result);
     } else {

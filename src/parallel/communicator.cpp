@@ -44,12 +44,45 @@ MPI_Datatype mpi_type(at::ScalarType type) {
   }
 }
 
+void reduce_on_host(at::Tensor& tensor, Reduce op, MPI_Comm comm) {
+  const MPI_Datatype type = mpi_type(tensor.scalar_type());
+  char* data = static_cast<char*>(tensor.data_ptr());
+  for (std::int64_t first = 0; first < tensor.numel(); first += kPieceElements) {
+    const int count = static_cast<int>(std::min(kPieceElements, tensor.numel() - first));
+    check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + first * tensor.element_size(), count, type, mpi_op(op), comm),
+              "MPI_Allreduce");
+  }
+}
+
+/// So many bytes as one element, so that counts stay small.
+struct RowType {
+  MPI_Datatype type = MPI_DATATYPE_NULL;
+  explicit RowType(std::int64_t num_bytes) {
+    check_mpi(MPI_Type_contiguous(static_cast<int>(num_bytes), MPI_BYTE, &type), "MPI_Type_contiguous");
+    check_mpi(MPI_Type_commit(&type), "MPI_Type_commit");
+  }
+  ~RowType() { MPI_Type_free(&type); }
+  RowType(const RowType&) = delete;
+  RowType& operator=(const RowType&) = delete;
+};
+
 }  // namespace
 
 struct Communicator::Impl {
   MPI_Comm comm = MPI_COMM_NULL;
   int rank = 0, size = 1;
   std::unique_ptr<DeviceCollectives> device;  ///< made at the first collective of device tensors
+  std::map<std::string, Traffic> traffic;
+
+  void count(const char* collective, std::int64_t num_bytes) {
+    Traffic& of = traffic[collective];
+    ++of.calls;
+    of.bytes += num_bytes;
+  }
+  DeviceCollectives& on_device(const Communicator& comm_of_this) {
+    if (!device) device = DeviceCollectives::make(comm_of_this);
+    return *device;
+  }
 
   explicit Impl(MPI_Comm owned) : comm(owned) {
     check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
@@ -120,24 +153,15 @@ void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
   const InCollective here("all_reduce");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
-  if (!tensor.device().is_cpu()) {
-    if (!impl_->device) impl_->device = DeviceCollectives::make(*this);
-    impl_->device->all_reduce(tensor, op);
-    return;
-  }
+  impl_->count("all_reduce", static_cast<std::int64_t>(tensor.nbytes()));
+  if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_reduce(tensor, op);
   if (tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf) {
     at::Tensor wide = tensor.to(at::kFloat);
-    all_reduce(wide, op);
+    reduce_on_host(wide, op, impl_->comm);
     tensor.copy_(wide);
     return;
   }
-  const MPI_Datatype type = mpi_type(tensor.scalar_type());
-  char* data = static_cast<char*>(tensor.data_ptr());
-  for (std::int64_t first = 0; first < tensor.numel(); first += kPieceElements) {
-    const int count = static_cast<int>(std::min(kPieceElements, tensor.numel() - first));
-    check_mpi(MPI_Allreduce(MPI_IN_PLACE, data + first * tensor.element_size(), count, type, mpi_op(op), impl_->comm),
-              "MPI_Allreduce");
-  }
+  reduce_on_host(tensor, op, impl_->comm);
 }
 
 void Communicator::broadcast(at::Tensor& tensor, int root) const {
@@ -145,8 +169,7 @@ void Communicator::broadcast(at::Tensor& tensor, int root) const {
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
   if (!tensor.device().is_cpu()) {
-    if (!impl_->device) impl_->device = DeviceCollectives::make(*this);
-    impl_->device->broadcast(tensor, root);
+    impl_->on_device(*this).broadcast(tensor, root);
     return;
   }
   char* data = static_cast<char*>(tensor.data_ptr());
@@ -157,30 +180,61 @@ void Communicator::broadcast(at::Tensor& tensor, int root) const {
   }
 }
 
-void Communicator::all_gather_rows(at::Tensor& tensor) const {
+void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) const {
   const InCollective here("all_gather_rows");
-  RLUF_ASSERT(tensor.is_contiguous() && tensor.dim() > 0);
+  RLUF_ASSERT(tensor.is_contiguous() && tensor.dim() > 0 && static_cast<int>(rows.size()) == size());
   if (size() == 1 || tensor.numel() == 0) return;
-  if (!tensor.device().is_cpu()) {
-    if (!impl_->device) impl_->device = DeviceCollectives::make(*this);
-    impl_->device->all_gather_rows(tensor, size());
-    return;
-  }
-  std::vector<int> counts, firsts;
-  for (int r = 0; r < size(); ++r) {
-    const Range rows = shard_range(tensor.size(0), size(), r);
-    firsts.push_back(static_cast<int>(rows.first));
-    counts.push_back(static_cast<int>(rows.count()));
-  }
   const std::int64_t row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
-  MPI_Datatype row = MPI_DATATYPE_NULL;  // whole rows, so that counts stay small
-  check_mpi(MPI_Type_contiguous(static_cast<int>(row_bytes), MPI_BYTE, &row), "MPI_Type_contiguous");
-  check_mpi(MPI_Type_commit(&row), "MPI_Type_commit");
-  const int code = MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, tensor.data_ptr(), counts.data(), firsts.data(),
-                                  row, impl_->comm);
-  MPI_Type_free(&row);
-  check_mpi(code, "MPI_Allgatherv");
+  std::int64_t num_rows = 0;
+  for (const Range& part : rows) num_rows += part.count();
+  impl_->count("all_gather", num_rows * row_bytes);
+  if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_gather_rows(tensor, rows);
+  std::vector<int> counts, firsts;
+  for (const Range& part : rows) {
+    firsts.push_back(static_cast<int>(part.first));
+    counts.push_back(static_cast<int>(part.count()));
+  }
+  const RowType row(row_bytes);
+  check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, tensor.data_ptr(), counts.data(), firsts.data(),
+                           row.type, impl_->comm),
+            "MPI_Allgatherv");
 }
+
+at::Tensor Communicator::all_gather(const at::Tensor& mine, const std::vector<std::int64_t>& counts) const {
+  std::vector<Range> parts;
+  for (std::int64_t first = 0; const std::int64_t count : counts) {
+    parts.push_back({first, first + count});
+    first += count;
+  }
+  at::Tensor all = at::empty({parts.back().last}, mine.options());
+  const Range& here = parts.at(static_cast<std::size_t>(rank()));
+  all.narrow(0, here.first, here.count()).copy_(mine);
+  all_gather_rows(all, parts);
+  return all;
+}
+
+at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const {
+  const InCollective here("reduce_scatter");
+  RLUF_ASSERT(parts.is_contiguous() && static_cast<int>(counts.size()) == size());
+  if (size() == 1) return parts;
+  at::Tensor mine = at::empty({counts[static_cast<std::size_t>(rank())]}, parts.options());
+  impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()));
+  if (!parts.device().is_cpu()) {
+    impl_->on_device(*this).reduce_scatter(parts, counts, mine);
+    return mine;
+  }
+  std::vector<int> small_counts;
+  for (const std::int64_t count : counts) {
+    if (count > std::numeric_limits<int>::max()) throw std::logic_error("a part of more than 2^31 elements: split it");
+    small_counts.push_back(static_cast<int>(count));
+  }
+  check_mpi(MPI_Reduce_scatter(parts.const_data_ptr(), mine.data_ptr(), small_counts.data(),
+                               mpi_type(parts.scalar_type()), MPI_SUM, impl_->comm),
+            "MPI_Reduce_scatter");
+  return mine;
+}
+
+const std::map<std::string, Traffic>& Communicator::traffic() const { return impl_->traffic; }
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
   const InCollective here("broadcast");

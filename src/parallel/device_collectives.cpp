@@ -11,6 +11,7 @@
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <thread>
@@ -73,22 +74,43 @@ class NcclCollectives : public DeviceCollectives {
       return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm_, stream);
     });
   }
-  void all_gather_rows(at::Tensor& tensor, int num_ranks) override {
+  void all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) override {
     const auto row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
     run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
-      ncclResult_t result = ncclGroupStart();
-      for (int r = 0; r < num_ranks && result == ncclSuccess; ++r) {
-        const Range rows = shard_range(tensor.size(0), num_ranks, r);
-        char* const part = static_cast<char*>(data) + rows.first * row_bytes;
-        result =
-            ncclBroadcast(part, part, static_cast<std::size_t>(rows.count() * row_bytes), ncclUint8, r, comm_, stream);
-      }
-      const ncclResult_t ended = ncclGroupEnd();
-      return result == ncclSuccess ? ended : result;
+      return in_group(rows.size(), [&](std::size_t r) {
+        char* const part = static_cast<char*>(data) + rows[r].first * row_bytes;
+        return ncclBroadcast(part, part, static_cast<std::size_t>(rows[r].count() * row_bytes), ncclUint8,
+                             static_cast<int>(r), comm_, stream);
+      });
+    });
+  }
+  void reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts, at::Tensor& mine) override {
+    const ncclDataType_t type = nccl_type(parts.scalar_type());
+    const bool equal = std::all_of(counts.begin(), counts.end(), [&](std::int64_t n) { return n == counts[0]; });
+    run(parts, "ncclReduceScatter", [&](void* data, std::size_t, cudaStream_t stream) {
+      if (equal)
+        return ncclReduceScatter(data, mine.data_ptr(), static_cast<std::size_t>(counts[0]), type, ncclSum, comm_,
+                                 stream);
+      const char* from = static_cast<const char*>(data);
+      return in_group(counts.size(), [&](std::size_t r) {
+        const char* const part = from;
+        from += counts[r] * static_cast<std::int64_t>(parts.element_size());
+        return ncclReduce(part, mine.data_ptr(), static_cast<std::size_t>(counts[r]), type, ncclSum,
+                          static_cast<int>(r), comm_, stream);
+      });
     });
   }
 
  private:
+  /// One call a rank, as one launch.
+  template <class Call>
+  static ncclResult_t in_group(std::size_t num_ranks, const Call& call) {
+    ncclResult_t result = ncclGroupStart();
+    for (std::size_t r = 0; r < num_ranks && result == ncclSuccess; ++r) result = call(r);
+    const ncclResult_t ended = ncclGroupEnd();
+    return result == ncclSuccess ? ended : result;
+  }
+
   /// A failed communicator is aborted, which frees the ranks' GPUs from waiting for each other, and is not used again.
   void check(ncclResult_t result, const char* call) {
     if (result == ncclSuccess || result == ncclInProgress) return;

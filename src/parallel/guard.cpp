@@ -25,6 +25,9 @@ void guarded(const Communicator& comm, const std::function<void()>& action) {
   std::exception_ptr error;
   try {
     action();
+  } catch (const SharedError& shared) {
+    if (shared.num_ranks() == comm.size()) throw;  // from a guarded() inside of this one: everyone has it already
+    error = std::current_exception();
   } catch (...) {
     error = std::current_exception();
   }
@@ -36,7 +39,7 @@ void guarded(const Communicator& comm, const std::function<void()>& action) {
   const std::int64_t code_number =
       comm.all_reduce(comm.rank() == first_failing ? static_cast<std::int64_t>(code) : std::int64_t{0}, Reduce::kMax);
   throw SharedError(static_cast<ExitCode>(code_number), text, static_cast<int>(first_failing),
-                    comm.rank() == first_failing);
+                    comm.rank() == first_failing, comm.size());
 }
 
 }  // namespace rluf

@@ -49,7 +49,7 @@ int main(int argc, char** argv) {
     for (int repetition = 0; repetition < 4; ++repetition) {
       const double raw = raw_seconds(folder, mine, world);
       writer.begin({"bench", repetition, {}}, [&](StateArchive& archive) {
-        archive.rows("state", mine, {kRows, columns});
+        archive.rows("state", mine, {kRows, columns}, rows);
       });
       while (writer.figures().step < repetition) {
         usleep(20000);  // a step that leaves the cores to the writer, as one on a GPU does

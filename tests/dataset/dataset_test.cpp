@@ -79,7 +79,7 @@ class DatasetTest : public testing::Test {
     RunOptions run;
     ModelOptions model;
     model.base = folder_ + "/base";
-    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
+    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self(), comm};
     const RunDirectory directory(folder_ + "/" + directory_name, comm);
     run_dataset(options, {run, model, directory, grid, at::Device(at::kCPU)});
   }

@@ -43,7 +43,7 @@ class StageTest : public testing::Test {
   }
   void with_context(const std::string& folder, const Communicator& comm,
                     const std::function<void(const StageContext&)>& action) const {
-    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
+    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self(), comm};
     const RunDirectory directory(folder, comm);
     action({run_, model_, directory, grid, at::Device(at::kCPU)});
   }

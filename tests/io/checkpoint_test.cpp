@@ -55,13 +55,14 @@ class CheckpointTest : public testing::Test {
   struct Component {
     std::int64_t counter = 0;
     Json names;
-    at::Tensor weight, mine;  ///< equal on all ranks, and this rank's rows of [7, 400000]
+    at::Tensor weight, mine;  ///< equal on all ranks, and these rows of [7, 400000]
+    Range rows;
     at::Tensor half, scalar;
     void describe(StateArchive& archive) {
       archive.number("counter", counter);
       archive.json("names", names);
       archive.tensor("weights/a", weight);
-      archive.rows("moments/a", mine, {7, 400000});  // blocks of checksums end inside of rows
+      archive.rows("moments/a", mine, {7, 400000}, rows);  // blocks of checksums end inside of rows
       archive.tensor("half", half);
       archive.tensor("scalar", scalar);
     }
@@ -72,6 +73,7 @@ class CheckpointTest : public testing::Test {
             {"x", 1.5},
             at::arange(7 * 3, at::kFloat).view({7, 3}) + step,
             at::arange(7 * 400000, at::kFloat).view({7, 400000}).narrow(0, rows.first, rows.count()).clone() + step,
+            rows,
             at::arange(5, at::kFloat).to(at::kBFloat16),
             at::full({}, 3, at::kLong)};
   }

@@ -74,12 +74,37 @@ TEST(FixedPoint, WhatDoesNotFitIsSeen) {
   EXPECT_EQ(total[0], -4 * static_cast<float>(largest));
 }
 
-TEST(FixedPoint, SumOfSquares) {
-  const auto values = terms(1, 100001)[0];
-  double expected = 0;
-  for (const float value : values) expected += static_cast<double>(value) * value;
-  EXPECT_NEAR(sum_of_squares(values), expected, 1e-12 * expected);
-  EXPECT_EQ(sum_of_squares({}), 0);
+TEST(FixedPoint, RowSquares) {
+  const auto values = terms(1, 300 * 37)[0];
+  std::vector<double> sums(300);
+  row_squares(values, sums);
+  for (std::size_t row = 0; row < sums.size(); ++row) {
+    double expected = 0;
+    for (std::size_t i = row * 37; i < (row + 1) * 37; ++i) expected += static_cast<double>(values[i]) * values[i];
+    EXPECT_NEAR(sums[row], expected, 1e-12 * expected) << row;
+  }
+  row_squares({}, {});
+}
+
+TEST(FixedPoint, WideSumsAddUpInAnyOrder) {
+  const auto single = terms(1, 5000)[0];
+  std::vector<double> values;
+  for (const float value : single) values.push_back(std::abs(static_cast<double>(value)) * 1e9);
+  const double largest = *std::max_element(values.begin(), values.end());
+  long double exact = 0;
+  for (const double value : values) exact += value;
+  const auto whole = wide_sum(values, largest);
+  EXPECT_NEAR(wide_value(whole, largest), static_cast<double>(exact), 1e-15 * static_cast<double>(exact));
+  std::array<std::int64_t, 2> parts{};
+  for (const auto& [first, last] : {std::pair{3000, 5000}, std::pair{0, 17}, std::pair{17, 3000}}) {
+    const auto part = wide_sum(
+        std::span(values).subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(last - first)), largest);
+    parts[0] += part[0];
+    parts[1] += part[1];
+  }
+  EXPECT_EQ(parts, whole);
+  const std::vector<double> full(1 << 20, largest);  // no overflow
+  EXPECT_DOUBLE_EQ(wide_value(wide_sum(full, largest), largest), largest * (1 << 20));
 }
 
 }  // namespace

@@ -62,6 +62,45 @@ TEST_F(Collectives, GatherRaggedParts) {
   EXPECT_EQ(world.exclusive_scan(rank + 1), rank * (rank + 1) / 2);
 }
 
+TEST_F(Collectives, GatherAndScatterTensorParts) {
+  // Rank r has r + 1 elements, one of them empty-handed on three ranks.
+  std::vector<std::int64_t> counts;
+  for (int r = 0; r < size; ++r) counts.push_back(size == 3 && r == 1 ? 0 : r + 1);
+  const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
+  const std::int64_t first = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
+  for (const auto type : {at::kFloat, at::kLong}) {
+    const at::Tensor all = at::arange(total, at::TensorOptions(type));
+    const at::Tensor mine = all.narrow(0, first, counts[static_cast<std::size_t>(rank)]);
+    EXPECT_TRUE(at::equal(world.all_gather(mine, counts), all));
+    const at::Tensor sum = world.reduce_scatter((all * (rank + 1)).contiguous(), counts);
+    EXPECT_TRUE(at::equal(sum, mine * (size * (size + 1) / 2)));
+  }
+  at::Tensor rows = at::full({2 * size, 3}, -1.0);
+  std::vector<Range> ranges;  // of the ranks in the opposite order
+  for (int r = 0; r < size; ++r) ranges.push_back({2 * (size - 1 - r), 2 * (size - r)});
+  const Range here = ranges[static_cast<std::size_t>(rank)];
+  rows.narrow(0, here.first, 2).fill_(rank);
+  world.all_gather_rows(rows, ranges);
+  for (int r = 0; r < size; ++r)
+    EXPECT_TRUE(at::equal(rows.narrow(0, ranges[static_cast<std::size_t>(r)].first, 2), at::full({2, 3}, 1.0 * r)));
+}
+
+TEST_F(Collectives, TrafficIsCounted) {
+  const Communicator comm = world.split(0, rank);
+  at::Tensor tensor = at::ones({6, 5});
+  comm.all_reduce(tensor);
+  comm.all_gather_rows(tensor, shard_ranges(6, size));
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(size), 4);
+  comm.reduce_scatter(at::ones({4 * size}, at::kLong), counts);
+  if (size == 1) {
+    EXPECT_TRUE(comm.traffic().empty()) << "nothing left this rank";
+    return;
+  }
+  EXPECT_EQ(comm.traffic().at("all_reduce"), (Traffic{1, 6 * 5 * 4}));
+  EXPECT_EQ(comm.traffic().at("all_gather"), (Traffic{1, 6 * 5 * 4}));
+  EXPECT_EQ(comm.traffic().at("reduce_scatter"), (Traffic{1, 4 * size * 8}));
+}
+
 TEST_F(Collectives, ExchangeBetweenAll) {
   std::vector<std::string> to;
   for (int r = 0; r < size; ++r) to.push_back(std::string(static_cast<std::size_t>(r), static_cast<char>('a' + rank)));
@@ -87,6 +126,24 @@ TEST_F(Collectives, AnErrorOnOneRankReachesAllWithItsCode) {
   }
   guarded(world, [] {});
   EXPECT_THROW(guarded(world, [] { throw std::runtime_error("plain"); }), SharedError);
+}
+
+TEST_F(Collectives, GuardsInsideOfGuards) {
+  // The failing rank does not come to the inner guard at all; all ranks leave with its message nevertheless.
+  const int failing = size - 1;
+  try {
+    guarded(world, [&] {
+      if (rank == failing) fail_data("broken", "why", "what to do");
+      guarded(world, [] {});
+      guarded(world, [] {});
+    });
+    ADD_FAILURE() << "no error";
+  } catch (const SharedError& error) {
+    EXPECT_EQ(error.origin(), failing);
+    EXPECT_EQ(error.code(), ExitCode::kBadData);
+    EXPECT_EQ(error.is_origin(), rank == failing);
+  }
+  EXPECT_EQ(world.all_reduce(std::int64_t{1}), size) << "collectives are still in step";
 }
 
 TEST_F(Collectives, ARequestOnOneRankIsSeenByAll) {
@@ -121,6 +178,12 @@ TEST_F(Collectives, GridAxesCoverTheRanks) {
     EXPECT_EQ(square.shard.size(), 2);
     EXPECT_EQ(square.data.all_reduce(std::int64_t{rank}), rank % 2 == 0 ? 0 + 2 : 1 + 3);
     EXPECT_EQ(square.shard.all_reduce(std::int64_t{rank}), rank < 2 ? 0 + 1 : 2 + 3);
+  }
+  if (size % 2 == 0) {
+    const ProcessGrid grid = ProcessGrid::make(1, 2);
+    EXPECT_EQ(grid.tensor.rank(), rank % 2);
+    EXPECT_EQ(grid.replicas.size(), size / 2);
+    EXPECT_EQ(grid.replicas.rank(), rank / 2);
   }
   EXPECT_THROW(ProcessGrid::make(size + 1, 1), Error);
 }

@@ -21,7 +21,7 @@ class ReportTest : public testing::Test {
   void TearDown() override { fs::remove_all(folder_); }
   std::string page(const std::map<std::string, Json>& tables) {
     const Communicator comm = Communicator::self();
-    const ProcessGrid grid{comm, comm, comm, comm};
+    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self(), comm};
     const RunDirectory directory(folder_.string(), comm);
     for (const auto& [name, table] : tables) directory.write_table(name, table);
     const RunOptions run;

@@ -131,7 +131,7 @@ class RewardTest : public testing::Test {
   }
   /// The stage in a run directory of its own. @return its tables by objective
   std::map<std::string, Json> run(const std::string& name, const Communicator& comm) {
-    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
+    const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self(), comm};
     const RunDirectory directory(folder_ + "/" + name, comm);
     const RunOptions run;
     const StageContext context{run, model_, directory, grid, at::Device(at::kCPU)};

@@ -30,7 +30,7 @@ std::string content(const std::string& folder) {
 void simulate(const std::string& directory_name, const Communicator& comm, const SimulationOptions& options) {
   RunOptions run;
   const ModelOptions model;
-  const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self()};
+  const ProcessGrid grid{comm, comm, Communicator::self(), Communicator::self(), comm};
   const RunDirectory directory(directory_name, comm);
   run_simulate(options, {run, model, directory, grid, at::Device(at::kCPU)});
 }

@@ -23,8 +23,9 @@ class StateArchive {
   virtual void json(const std::string& name, nlohmann::json& value) = 0;
   /// Equal on all ranks. Reading fills a tensor of the same shape, or makes an undefined one.
   virtual void tensor(const std::string& name, at::Tensor& tensor) = 0;
-  /// This rank's rows, shard_range(shape[0], size, rank), of a tensor of that global shape.
-  virtual void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape) = 0;
+  /// These rows of a tensor of that global shape. Writing: the ranks' rows are all rows, each once; reading: any.
+  virtual void rows(const std::string& name, at::Tensor& mine, const std::vector<std::int64_t>& shape, Range which) = 0;
+  virtual bool is_reading() const = 0;
 };
 using DescribeState = std::function<void(StateArchive&)>;
 

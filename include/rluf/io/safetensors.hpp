@@ -2,6 +2,7 @@
 /// The safetensors format: memory-mapped reading, sharded index, writing.
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,13 +24,25 @@ class SafetensorsFolder {
   at::ScalarType type(const std::string& name) const;
   /// A copy on the CPU in the stored type.
   at::Tensor read(const std::string& name) const;
+  /// The same of some of its rows (dimension 0); no others are read.
+  at::Tensor read_rows(const std::string& name, Range rows) const;
 
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
 
-/// Writes model.safetensors (or shards of at most `max_shard_bytes` with an index), atomically. Not collective.
+struct TensorHeader {
+  std::string name;
+  std::vector<std::int64_t> shape;
+  at::ScalarType type = at::kFloat;
+};
+
+/// Writes model.safetensors (or shards of at most `max_shard_bytes` with an index), atomically. `tensor(i)` gives
+/// tensor i as its header says; it is asked for once each, in order. Not collective.
+void write_safetensors(const std::string& folder, const std::vector<TensorHeader>& headers,
+                       const std::function<at::Tensor(std::size_t)>& tensor,
+                       std::int64_t max_shard_bytes = 5'000'000'000);
 void write_safetensors(const std::string& folder, const NamedTensors& tensors,
                        std::int64_t max_shard_bytes = 5'000'000'000);
 

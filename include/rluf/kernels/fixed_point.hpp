@@ -1,5 +1,6 @@
 #pragma once
 /// Sums whose result does not depend on their order: float32 numbers are added as 64-bit integers.
+#include <array>
 #include <cstdint>
 #include <span>
 
@@ -16,7 +17,11 @@ double largest_term(std::int64_t num_terms);
 bool add_fixed_point(std::span<const float> values, double largest, std::span<std::int64_t> sums);
 /// values[i] = sums[i], rounded once. @shape sums, values [n]
 void from_fixed_point(std::span<const std::int64_t> sums, std::span<float> values);
-/// Sum of squares over fixed blocks that are added in order: the same bits with any number of threads.
-double sum_of_squares(std::span<const float> values);
+/// Sum of squares of each row. @shape values [n * row length], sums [n]
+void row_squares(std::span<const float> values, std::span<double> sums);
+/// Numbers from 0 to `largest` (above 0) as two integers, whose sums over any parts in any order have the same bits; at
+/// most 2^24 numbers in all. What is below largest * 2^-76 is lost.
+std::array<std::int64_t, 2> wide_sum(std::span<const double> values, double largest);
+double wide_value(const std::array<std::int64_t, 2>& sum, double largest);
 
 }  // namespace rluf

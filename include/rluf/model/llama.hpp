@@ -10,8 +10,12 @@
 
 #include "rluf/io/checkpoint.hpp"
 #include "rluf/io/safetensors.hpp"
+#include "rluf/model/layout.hpp"
+#include "rluf/model/packed_ops.hpp"
 
 namespace rluf {
+
+class GradientSink;
 
 /// Llama 3's stretching of the rotary frequencies. @source Llama 3.1 model card, config.json "rope_scaling"
 struct RopeScaling {
@@ -54,29 +58,42 @@ struct PackedBatch {
   static PackedBatch from(const std::vector<std::vector<std::int32_t>>& documents, at::Device device);
 };
 
+/// A model, or this rank's part of one. With a layout that divides it, what runs it is collective over the ranks that
+/// share it: they call the same members with the same examples (tensor axis) or as often (shard axis).
 class Llama {
  public:
   /// Random weights (normal, std 0.02) that are a pure function of (seed, parameter name), in float32.
-  Llama(LlamaConfig config, std::uint64_t seed, at::Device device);
-  /// Reads config.json and safetensors. Missing score heads are made from `seed`; `num_scores` overrides the file's.
-  /// @throws Error(kBadInput) naming the first missing, superfluous or misshapen tensor
-  static Llama load(const std::string& folder, at::Device device, std::int64_t num_scores = 0, std::uint64_t seed = 0);
-  /// Writes config.json, model.safetensors, generation_config.json and a copy of the tokenizer (rank 0 calls it).
-  /// `dtype`: float32, float16, bfloat16. Names are Hugging Face's, so transformers opens the folder.
+  Llama(LlamaConfig config, std::uint64_t seed, at::Device device, LayoutPointer layout = nullptr);
+  /// Reads config.json and safetensors, of these only what this rank holds; one rank of those that hold the same reads
+  /// it. Missing score heads are made from `seed`; `num_scores` overrides the file's. @collective over all ranks of the
+  /// layout @throws Error(kBadInput) naming the first missing, superfluous or misshapen tensor
+  static Llama load(const std::string& folder, at::Device device, std::int64_t num_scores = 0, std::uint64_t seed = 0,
+                    const LayoutPointer& layout = nullptr);
+  /// Writes config.json, model.safetensors, generation_config.json and a copy of the tokenizer; rank 0 of the layout
+  /// does, others help; without a layout whoever calls. `dtype`: float32, float16, bfloat16. Names are Hugging Face's,
+  /// so transformers opens the folder. @collective over all ranks of the layout @memory one parameter more
   void save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype = "float32") const;
 
   const LlamaConfig& config() const { return config_; }
   at::Device device() const { return device_; }
-  /// (Hugging Face name, float32 tensor) in a fixed order; requires_grad where trainable.
+  const LayoutPointer& layout() const { return layout_; }
+  /// (Hugging Face name, float32 tensor) in the order of parameter_shapes; requires_grad where trainable. Of each this
+  /// rank has the rows placements()[i].kept of its part.
   const NamedTensors& parameters() const { return parameters_; }
+  const std::vector<Placement>& placements() const { return placements_; }
   const at::Tensor& parameter(const std::string& name) const;
+  /// Parameter i in one piece. @collective over the shard and tensor axes
+  at::Tensor whole_parameter(std::size_t i) const;
   /// Lets gradients flow to the last `layers` layers and the heads: -1 all, 0 heads only.
   void set_trainable_layers(std::int64_t layers);
+  /// Where gradients go that the layout divides; those of other parameters go to their grad. Null: nowhere.
+  void set_gradient_sink(GradientSink* sink) { gradient_sink_ = sink; }
   /// Matrix products in this type (kFloat or kBFloat16); weights and reductions stay float32.
   void set_compute_type(at::ScalarType type) { compute_type_ = type; }
   at::ScalarType compute_type() const { return compute_type_; }
 
-  /// How a layer's queries meet keys and values: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H, K].
+  /// How a layer's queries meet keys and values: (layer, q [T, H, K], k [T, G, K], v [T, G, K]) -> [T, H, K], with the
+  /// heads of this rank. Called again in backward where layers are recomputed.
   using Attend = std::function<at::Tensor(std::int64_t, const at::Tensor&, const at::Tensor&, const at::Tensor&)>;
   /// The transformer with the given attention: packed documents in training, a cache in generation.
   /// @shape tokens, positions [T] int64 -> [T, hidden_size] final normalised states of the compute type
@@ -88,24 +105,50 @@ class Llama {
   /// log p(target | before) of chosen positions in float32; never holds more than a slice of the logits.
   /// @shape hidden_rows [R, hidden_size], targets [R] int64 -> [R]
   at::Tensor log_probs(const at::Tensor& hidden_rows, const at::Tensor& targets) const;
-  /// Logits in float32. @shape [R, hidden_size] -> [R, vocab_size]
+  /// Logits in float32, of the whole vocabulary on every rank. @shape [R, hidden_size] -> [R, vocab_size]
   at::Tensor logits(const at::Tensor& hidden_rows) const;
   /// Scalar heads at the last token of each document. @shape [num_documents, num_scores] float32
   at::Tensor scores(const at::Tensor& hidden, const PackedBatch& batch) const;
 
   /// A copy whose weights do not change when this one is trained (reference policy).
   Llama clone() const;
-  /// The same weights without gradients, matrices in the compute type: no cast in every forward pass. Shares memory
-  /// where the type is the same, so it is good until the next optimizer step.
+  /// The same weights without gradients, matrices in the compute type, gathered over the shard axis: no cast and no
+  /// gather in every forward pass. Shares memory where it can, so it is good until the next optimizer step. @collective
   Llama for_inference() const;
 
  private:
+  friend const at::Tensor& head_weight(const Llama& model);
+  enum class Use { kLookup, kProduct };  ///< matrices as they are stored, or in the compute type
+  struct Rotation {
+    at::Tensor cos, sin;  ///< [T, 1, head_dim]
+  };
+  Llama(LlamaConfig config, at::Device device, LayoutPointer layout);
+  void add_parameter(const std::string& name, const at::Tensor& kept);
+  bool is_trainable(std::int64_t layer) const;
+  std::size_t final_norm_index() const;
+  std::size_t language_head_index() const;
+  /// Parameters on all their rows, gathered where they are divided.
+  std::vector<at::Tensor> weights(const std::vector<std::size_t>& indices, Use use = Use::kProduct) const;
+  /// Those of a layer, from its number `first` on.
+  std::vector<at::Tensor> layer_weights(std::int64_t layer, std::size_t first, std::size_t count) const;
+  at::Tensor to_tensor_axis(const at::Tensor& x) const;
+  at::Tensor from_tensor_axis(const at::Tensor& x) const;
+  std::optional<VocabularyPart> vocabulary_part(std::size_t head) const;
+  at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;
+  at::Tensor embed(const at::Tensor& tokens) const;
+  at::Tensor attention_block(std::int64_t layer, const at::Tensor& x, const Rotation& rotation,
+                             const Attend& attend) const;
+  at::Tensor feed_forward_block(std::int64_t layer, const at::Tensor& x) const;
+
   LlamaConfig config_;
   at::Device device_;
+  LayoutPointer layout_;
   at::ScalarType compute_type_ = at::kFloat;
   NamedTensors parameters_;
+  std::vector<Placement> placements_;
+  GradientSink* gradient_sink_ = nullptr;
+  at::Tensor anchor_;               ///< requires a gradient and never gets one
   at::Tensor rope_cos_, rope_sin_;  ///< [max_position_embeddings, head_dim]
-  Llama(LlamaConfig config, at::Device device);
 };
 
 }  // namespace rluf

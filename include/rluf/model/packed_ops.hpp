@@ -3,7 +3,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
+
+#include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
 
@@ -16,8 +19,16 @@ at::Tensor apply_rope(const at::Tensor& x, const at::Tensor& cos, const at::Tens
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<std::int64_t>& offsets);
 
+/// The part of the vocabulary whose logits this rank computes; the axis's ranks have the same rows.
+struct VocabularyPart {
+  Communicator axis;
+  std::int64_t first_token = 0;
+};
+
 /// log softmax(hidden weight^T)[target] in float32, computed in slices of rows, forward and backward, so that the full
-/// logits never stand in memory. @shape hidden [R, D], weight [V, D], targets [R] int64 -> [R] float32
-at::Tensor chosen_token_log_probs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets);
+/// logits never stand in memory. @shape hidden [R, D], weight [V, D] or this
+/// rank's rows of it, targets [R] int64 -> [R] float32. @collective over part->axis, backward too
+at::Tensor chosen_token_log_probs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
+                                  const std::optional<VocabularyPart>& part = {});
 
 }  // namespace rluf

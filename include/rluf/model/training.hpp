@@ -35,26 +35,34 @@ struct TrainOptions {
 double learning_rate_at(const TrainOptions& options, std::int64_t step, std::int64_t num_steps);
 
 /// AdamW on the trainable parameters, with decoupled weight decay (matrices only). Weights and moments in float32; the
-/// moments are sharded over the ranks of `data` by rows (ZeRO-1): a rank updates the rows of each tensor that
-/// shard_range gives it, then all ranks exchange their rows.
+/// moments are divided over all ranks with other examples (ZeRO-1): a rank updates its rows of each tensor (see
+/// update_share), then those ranks exchange their rows.
 class AdamW {
  public:
-  AdamW(const Llama& model, const TrainOptions& options, const Communicator& data);
-  /// Clips by the global norm of the gradients (equal on all ranks), then steps. @collective
+  /// `comm`: all ranks that work on the model.
+  AdamW(const Llama& model, const TrainOptions& options, const Communicator& comm);
+  /// Clips by the global norm of the gradients, then steps. `gradients`: from GradientSum::reduce(). @collective
   /// @return gradient norm before clipping; nothing is changed if it is not finite or above explosion_norm
-  double step(double learning_rate);
-  void zero_grad();
+  double step(const std::vector<at::Tensor>& gradients, double learning_rate);
   void describe(StateArchive& archive);
   const TrainOptions& options() const { return options_; }
 
  private:
+  struct Trained {
+    std::string name;
+    at::Tensor weight;
+    Placement placement;
+    UpdateShare share;
+    at::Tensor kept_rows(Range rows) const;  ///< `rows` of placement.local
+  };
   struct State {
     std::vector<at::Tensor> first, second;  ///< moments, this rank's rows of each parameter
     std::int64_t steps_taken = 0;
   };
   TrainOptions options_;
-  Communicator data_;
-  NamedTensors parameters_;
+  Communicator comm_;
+  LayoutPointer layout_;
+  std::vector<Trained> trained_;
   State state_;
 };
 
@@ -73,12 +81,13 @@ struct TrainPlan {
   nlohmann::json identity;  ///< what a checkpoint must have been made with to continue from it, besides TrainOptions
 };
 
-/// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `data`
-/// Data order, packing and step content do not depend on the number of ranks: micro-batch m goes to rank m mod size.
+/// Trains in place; continues from the newest checkpoint of the stage if there is one. @collective over `comm`, all
+/// ranks that work on the model. Data order, packing and step content do not depend on the number of ranks: micro-batch
+/// m goes to replica m mod their number.
 /// @throws Error(kBadData) after too many bad steps, Error(kStopped) after a request to stop
 /// @return averages over the last logged steps
 std::map<std::string, double> train(Llama& model, const TrainPlan& plan, const TrainOptions& options,
-                                    const LossFunction& loss, const Communicator& data, const RunDirectory& directory);
+                                    const LossFunction& loss, const Communicator& comm, const RunDirectory& directory);
 
 /// Memory of one rank at the peak of training: weights, gradients, moments, what ranks exchange, activations of a
 /// micro-batch. A stage states its estimate with these before it starts. @unit bytes
@@ -99,6 +108,6 @@ struct StepResult {
   std::map<std::string, double> metrics;
 };
 StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vector<std::int64_t>>& micro_batches,
-                      double divisor, double learning_rate, const LossFunction& loss, const Communicator& data);
+                      double divisor, double learning_rate, const LossFunction& loss, const Communicator& comm);
 
 }  // namespace rluf

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,6 +17,14 @@
 namespace rluf {
 
 enum class Reduce { kSum, kMin, kMax };
+struct Range;  // process_grid.hpp
+
+/// What tensors cost a communicator: bytes of the whole tensor of each call (what all_reduce sums up, all_gather makes,
+/// reduce_scatter takes), the same on all ranks of the group and on every back end.
+struct Traffic {
+  std::int64_t calls = 0, bytes = 0;
+  bool operator==(const Traffic&) const = default;
+};
 
 class Communicator {
  public:
@@ -36,8 +45,15 @@ class Communicator {
   /// @throws std::logic_error for other types
   void all_reduce(at::Tensor& tensor, Reduce op = Reduce::kSum) const;
   void broadcast(at::Tensor& tensor, int root) const;
-  /// Each rank has rows shard_range(tensor.size(0)) up to date; afterwards everyone has all. Contiguous, CPU or CUDA.
-  void all_gather_rows(at::Tensor& tensor) const;
+  /// Rank r has rows[r] up to date; afterwards everyone has all of them. Contiguous, CPU or CUDA.
+  void all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) const;
+  /// The flat parts of all ranks one after another. @shape mine [counts[rank]] -> [sum of counts]; CPU or CUDA
+  at::Tensor all_gather(const at::Tensor& mine, const std::vector<std::int64_t>& counts) const;
+  /// The sum over all ranks of this rank's part. @shape parts [sum of counts] -> [counts[rank]]; float32, int64, on
+  /// CUDA bfloat16 too
+  at::Tensor reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const;
+  /// By collective: all_reduce, all_gather (with all_gather_rows), reduce_scatter of tensors since the start.
+  const std::map<std::string, Traffic>& traffic() const;  ///< not collective
   std::string broadcast(const std::string& text, int root) const;
   /// Everyone's values in the order of ranks.
   std::vector<double> all_gather(const std::vector<double>& mine) const;
@@ -57,13 +73,14 @@ class Communicator {
 /// An error that every rank of a group knows of: only the rank where it arose (the lowest, if several) speaks of it.
 class SharedError : public Error {
  public:
-  SharedError(ExitCode code, const std::string& message, int origin, bool is_origin)
-      : Error(code, message), origin_(origin), is_origin_(is_origin) {}
+  SharedError(ExitCode code, const std::string& message, int origin, bool is_origin, int num_ranks)
+      : Error(code, message), origin_(origin), num_ranks_(num_ranks), is_origin_(is_origin) {}
   int origin() const { return origin_; }  ///< rank in the group
+  int num_ranks() const { return num_ranks_; }
   bool is_origin() const { return is_origin_; }
 
  private:
-  int origin_;
+  int origin_, num_ranks_;
   bool is_origin_;
 };
 
@@ -72,7 +89,8 @@ std::pair<ExitCode, std::string> describe_error(const std::exception_ptr& error)
 
 /// Runs `action` on every rank; if it throws on any, every rank throws a SharedError with the message and exit code of
 /// the lowest failing rank. Wrap every phase that can fail on one rank.
-/// `action` must not call collectives after a point where it can throw on one rank alone. @collective
+/// `action` must not call collectives after a point where it can throw on one rank alone, but for those that begin with
+/// a guarded() of the same ranks. @collective
 void guarded(const Communicator& comm, const std::function<void()>& action);
 
 }  // namespace rluf

@@ -3,11 +3,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <vector>
 
 namespace rluf {
 
 class Communicator;
 enum class Reduce;
+struct Range;
 
 class DeviceCollectives {
  public:
@@ -17,7 +19,9 @@ class DeviceCollectives {
   virtual ~DeviceCollectives() = default;
   virtual void all_reduce(at::Tensor& tensor, Reduce op) = 0;
   virtual void broadcast(at::Tensor& tensor, int root) = 0;
-  virtual void all_gather_rows(at::Tensor& tensor, int num_ranks) = 0;
+  virtual void all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) = 0;
+  /// @shape parts [sum of counts] -> mine [counts[rank]]
+  virtual void reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts, at::Tensor& mine) = 0;
 };
 
 }  // namespace rluf

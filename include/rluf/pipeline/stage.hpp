@@ -35,6 +35,9 @@ struct StageContext {
   const RunDirectory& directory;
   const ProcessGrid& grid;
   at::Device device;
+  const ParallelOptions parallel = {};
+  /// How models lie on the grid.
+  LayoutPointer layout() const { return make_layout(parallel, grid); }
   std::uint64_t seed() const { return static_cast<std::uint64_t>(run.seed); }
 };
 

@@ -42,8 +42,8 @@ std::vector<std::string> generate_responses(const Candidate& candidate,
   std::unique_ptr<ModelText> text;
   std::vector<TokenIds> prompts;
   std::vector<std::int64_t> ids;
-  guarded(context.grid.data, [&] {
-    model = Llama::load(candidate.path, context.device);
+  guarded(context.grid.world, [&] {
+    model = Llama::load(candidate.path, context.device, 0, 0, context.layout());
     model->set_compute_type(compute_type(context.model));
     text = load_model_text(candidate.path, context.model);
     if (model->config().num_scores > 0)
@@ -66,7 +66,7 @@ std::vector<std::string> generate_responses(const Candidate& candidate,
                                             .stop_ids = text->chat.stop_ids(),
                                             .seed = context.seed(),
                                             .round = kEvaluationRound},
-                                           context.grid.data);
+                                           context.grid.world);
   std::vector<std::string> responses;
   for (const auto& sample : samples) responses.push_back(text->tokenizer.decode(sample[0].tokens));
   return responses;
@@ -78,7 +78,7 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
                                 const StageContext& context) {
   ScoredCandidate scored;
   std::vector<TokenIds> documents;
-  guarded(context.grid.data, [&] {
+  guarded(context.grid.world, [&] {
     const auto phrases = phrase_list(options.closing_phrases);
     const std::int64_t max_tokens = std::min(data.max_tokens, love.model.config().max_position_embeddings);
     for (std::size_t i = 0; i < prompts.size(); ++i) {
@@ -91,7 +91,7 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
       documents.push_back(std::move(rendered.document.tokens));
     }
   });
-  scored.raw_scores = score_documents(love.model, documents, options.micro_batch_tokens, context.grid.data,
+  scored.raw_scores = score_documents(love.model, documents, options.micro_batch_tokens, context.grid.world,
                                       concat("evaluate ", candidate.name));
   for (const double raw : scored.raw_scores)
     scored.probabilities.push_back(calibrated_probability(raw, love.calibration));
@@ -253,7 +253,7 @@ std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataO
 }
 
 void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context) {
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   if (data.candidates.empty()) {
     log_info("evaluate: data.candidates is empty, so there is nothing to rank");
     guarded(comm, [&] {

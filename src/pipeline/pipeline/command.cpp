@@ -187,6 +187,10 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   if (is_plain_tool(line.command)) return run_plain_tool(line, config);
   environment.configure(config.run.threads, config.run.device);
   const ProcessGrid grid = ProcessGrid::make(config.parallel.shard, config.parallel.tensor);
+  if (!grid.tensor_axis_within_nodes())
+    log_warning(concat("parallel.tensor = ", grid.tensor.size(),
+                       " crosses nodes: four sums a layer wait for the network; "
+                       "a smaller one with a larger parallel.shard is faster"));
   install_signal_handlers();
   const Watchdog watchdog(config.run.watchdog_seconds);
   if (line.command == "preflight") return tool_preflight(config, grid, environment);
@@ -227,8 +231,12 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   }
   prepare_restart(config.run.restart, stages_of(line.command, config), make_stages(config), directory, grid.world);
   const auto plan = plan_stages(line.command, config, table, directory);
-  const StageContext context{
-      .run = config.run, .model = config.model, .directory = directory, .grid = grid, .device = environment.device()};
+  const StageContext context{.run = config.run,
+                             .model = config.model,
+                             .directory = directory,
+                             .grid = grid,
+                             .device = environment.device(),
+                             .parallel = config.parallel};
   try {
     run_stages(plan, config, context);
   } catch (...) {

@@ -82,25 +82,67 @@ void check_devices(const Communicator& world, const Environment& environment, Ve
   verdicts.say("ok", "devices", on_gpu ? concat(world.size(), " GPUs, one a rank") : "no GPU: the run is on the CPU");
 }
 
-void check_all_reduce(const Communicator& world, const Environment& environment, Verdicts& verdicts) {
-  at::Tensor tensor = at::ones({kMessageBytes / 4}, at::TensorOptions(at::kFloat).device(environment.device()));
-  world.all_reduce(tensor);  // connections are made in the first one
-  const double first = tensor[0].item<double>();
-  tensor.fill_(1);
+/// Best of some repetitions, the slowest rank's. `call` starts with a barrier behind it.
+double best_seconds(const Communicator& world, const std::function<void()>& call) {
+  call();  // connections are made in the first one
   double best = 1e9;
   for (int repetition = 0; repetition < kRepetitions; ++repetition) {
     world.barrier();
     const double start = now_seconds();
-    world.all_reduce(tensor);
-    tensor.fill_(static_cast<float>(tensor[0].item<double>() > 0));  // waits for the device
+    call();
     best = std::min(best, world.all_reduce(now_seconds() - start, Reduce::kMax));
   }
-  const bool right = first == static_cast<double>(world.size());
-  const double share = 2.0 * (world.size() - 1) / world.size();
-  verdicts.say(right ? "ok" : "FAIL", "all-reduce",
-               right ? concat("64 MiB in ", number(best * 1e3, "ms"), ", bus bandwidth ",
-                              number(share * static_cast<double>(kMessageBytes) / best * 1e-9, "GB/s"))
-                     : concat("gives ", first, " for ", world.size(), " ranks"));
+  return best;
+}
+
+/// The three collectives of training on one axis, in all of its groups at once. Bus bandwidth is that of nccl-tests:
+/// what the slowest link must carry, whatever the number of ranks. @source nccl-tests, doc/PERFORMANCE.md
+void check_axis(const std::string& name, const Communicator& axis, const ProcessGrid& grid, at::Device device,
+                Verdicts& verdicts) {
+  const int n = axis.size();
+  const std::int64_t part = kMessageBytes / 4 / n;
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(n), part);
+  const auto of = at::TensorOptions(at::kFloat).device(device);
+  at::Tensor whole = at::ones({part * n}, of), gathered, scattered;
+  const at::Tensor mine = at::full({part}, axis.rank(), of);
+  const auto wait = [](const at::Tensor& result) { return result[0].item<double>(); };  // for the device
+  const auto line = [&](const char* collective, double share, double seconds, bool right) {
+    const bool all_right = grid.world.all_reduce(std::int64_t{right}, Reduce::kMin) == 1;
+    const double bytes = static_cast<double>(part * n * 4);
+    verdicts.say(all_right ? "ok" : "FAIL", concat(collective, ", ", name),
+                 all_right
+                     ? concat(number(bytes / (1 << 20), "MiB"), " over ", n, " ranks in ", number(seconds * 1e3, "ms"),
+                              ", bus bandwidth ", number(share * bytes / seconds * 1e-9, "GB/s"))
+                     : concat("gives wrong numbers over ", n, " ranks"));
+  };
+  const double others = static_cast<double>(n - 1) / n;
+  double seconds = best_seconds(grid.world, [&] {
+    whole.fill_(1);
+    axis.all_reduce(whole);
+    wait(whole);
+  });
+  line("all-reduce", 2 * others, seconds, whole.eq(n).all().item<bool>());
+  seconds = best_seconds(grid.world, [&] {
+    gathered = axis.all_gather(mine, counts);
+    wait(gathered);
+  });
+  line("all-gather", others, seconds,
+       gathered.view({n, part}).select(1, part - 1).cpu().equal(at::arange(n, at::kFloat)));
+  whole.fill_(1);
+  seconds = best_seconds(grid.world, [&] {
+    scattered = axis.reduce_scatter(whole, counts);
+    wait(scattered);
+  });
+  line("reduce-scatter", others, seconds, scattered.eq(n).all().item<bool>());
+}
+
+void check_tensor_axis(const ProcessGrid& grid, Verdicts& verdicts) {
+  if (grid.tensor.size() == 1) return;
+  const bool inside = grid.tensor_axis_within_nodes();
+  verdicts.say(inside ? "ok" : "WARN", "tensor axis",
+               inside ? "inside of a node"
+                      : "crosses nodes: four sums a layer wait for the network; use a smaller parallel.tensor and a "
+                        "larger parallel.shard");
 }
 
 std::string file_system(const std::string& folder) {
@@ -169,7 +211,12 @@ void tool_preflight(const RunConfig& config, const ProcessGrid& grid, const Envi
   });
   check_ranks(grid.world, environment, verdicts);
   check_devices(grid.world, environment, verdicts);
-  check_all_reduce(grid.world, environment, verdicts);
+  check_tensor_axis(grid, verdicts);
+  check_axis("all ranks", grid.world, grid, environment.device(), verdicts);
+  for (const auto& [name, axis] :
+       {std::pair{"data axis", grid.data}, {"shard axis", grid.shard}, {"tensor axis", grid.tensor}})
+    if (axis.size() > 1 && axis.size() < grid.world.size())
+      check_axis(name, axis, grid, environment.device(), verdicts);
   check_files(folder, grid.world, verdicts);
   verdicts.say(
       verdicts.num_failed() > 0 ? "FAIL" : "ok", "verdict",

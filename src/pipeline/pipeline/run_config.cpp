@@ -42,17 +42,6 @@ void RunOptions::describe(OptionTable& table) {
       {.text = "a rank without progress for so long ends the job with a message; 0: off", .unit = "seconds", .low = 0});
 }
 
-void ParallelOptions::describe(OptionTable& table) {
-  table.section("parallel", "The process grid: ranks = data x shard x tensor.");
-  table.add("shard", &shard,
-            {.text = "ranks that share a model's optimiser state and weights (only 1 for now)",
-             .unit = "ranks",
-             .low = 1,
-             .high = 1});
-  table.add("tensor", &tensor,
-            {.text = "ranks that share each matrix (only 1 for now)", .unit = "ranks", .low = 1, .high = 1});
-}
-
 OptionTable RunConfig::table() {
   OptionTable table;
   run.describe(table);

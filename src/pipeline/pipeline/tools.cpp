@@ -72,7 +72,7 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
     log_info(concat(truncated, " of ", rows.size(), " rows were longer than ", max_tokens,
                     " tokens and lost their oldest context"));
   const auto scores =
-      score_documents(reward.model, documents, config.reward.love.train.micro_batch_tokens, grid.data, "score");
+      score_documents(reward.model, documents, config.reward.love.train.micro_batch_tokens, grid.world, "score");
   if (grid.world.rank() != 0) return;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     rows[i].second["raw_score"] = scores[i];
@@ -105,7 +105,7 @@ void tool_generate(const RunConfig& config, const std::vector<std::string>& oper
                                             .sampling = config.policy.sampling,
                                             .stop_ids = text->chat.stop_ids(),
                                             .seed = static_cast<std::uint64_t>(config.run.seed)},
-                                           grid.data);
+                                           grid.world);
   if (grid.world.rank() != 0) return;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     rows[i].second["response"] = text->tokenizer.decode(samples[i][0].tokens);

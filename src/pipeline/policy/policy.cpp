@@ -37,7 +37,7 @@ nlohmann::json identity_of(PolicyOptions options, const std::string& base, doubl
 std::vector<Prompt> visited_prompts(const PolicyOptions& options, const LlamaConfig& config,
                                     const StageContext& context, nlohmann::json& table,
                                     std::vector<std::size_t>& order) {
-  std::vector<Prompt> all = read_prompts(context.directory.data("prompts.h5"), Split::kTrain, context.grid.data);
+  std::vector<Prompt> all = read_prompts(context.directory.data("prompts.h5"), Split::kTrain, context.grid.world);
   const std::size_t num_read = all.size();
   const std::int64_t room = config.max_position_embeddings - options.max_new_tokens;
   std::erase_if(all, [&](const Prompt& prompt) {
@@ -93,7 +93,7 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
   const auto& names = options.judges.names;
   const bool safety_judge = std::find(names.begin(), names.end(), "safety") != names.end();
   std::map<std::string, RewardModel> models;
-  guarded(context.grid.data, [&] {
+  guarded(context.grid.world, [&] {
     for (const auto& [name, weight] : weights) {
       const std::string folder = context.directory.model(name);
       if (!std::filesystem::exists(folder + "/config.json")) {
@@ -104,7 +104,7 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
                      "run the reward stage first");
         continue;
       }
-      models.emplace(name, RewardModel::load(folder, context.model, context.device));
+      models.emplace(name, RewardModel::load(folder, context.model, context.device, context.layout()));
     }
   });
   return models;
@@ -225,14 +225,14 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
 
 void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
   options.check();
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   const Judges judges = make_judges(options.judges);
   std::optional<Llama> reference;
   std::unique_ptr<ModelText> text;
   std::string base;
   guarded(comm, [&] {
     base = starting_model(options.base, context);
-    reference.emplace(Llama::load(base, context.device));
+    reference.emplace(Llama::load(base, context.device, 0, 0, context.layout()));
     reference->set_compute_type(compute_type(context.model));
     text = load_model_text(base, context.model);
   });
@@ -307,9 +307,7 @@ void run_policy(const PolicyOptions& options, const DataOptions& data, const Sta
         train_policy(policy, stage, identity_of(options, base, love_weight, context.seed(), prompts.size()), setting,
                      prompts, order, baselines, context);
     const std::string folder = context.directory.model(stage);
-    guarded(comm, [&] {
-      if (comm.rank() == 0) policy.save(folder, text->tokenizer.path(), context.model.save_dtype);
-    });
+    guarded(comm, [&] { policy.save(folder, text->tokenizer.path(), context.model.save_dtype); });
     log_table(stage, rounds);
     policies.push_back({{"love_weight", love_weight}, {"name", stage}, {"rounds", rounds.json()}});
   }

@@ -109,7 +109,7 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
 std::int64_t policy_memory_bytes(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
   const LlamaConfig config = LlamaConfig::from_folder(starting_model(options.base, context));
   return generation_memory_bytes(options, data, context) +
-         training_memory_bytes(config, options.train, context.grid.data.size());
+         training_memory_bytes(config, options.train, context.grid.world.size());
 }
 
 std::string policy_name(double love_weight) {

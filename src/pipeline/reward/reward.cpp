@@ -99,7 +99,7 @@ Json evaluate_love(const RewardModel& reward, const LabelledData& held_out, cons
                    const ObjectiveOptions& objective, const StageContext& context) {
   std::vector<double> lengths;
   const auto raw = score_documents(reward.model, tokens_of(held_out.documents(), &lengths),
-                                   objective.train.micro_batch_tokens, context.grid.data, "love evaluation");
+                                   objective.train.micro_batch_tokens, context.grid.world, "love evaluation");
   std::vector<double> labels(held_out.labels().begin(), held_out.labels().end()), corrected(raw);
   for (double& logit : corrected) logit = calibrated_logit(logit, reward.calibration);
   const BinaryScores before = BinaryScores::sorted(raw, labels, held_out.users()),
@@ -144,9 +144,9 @@ Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardO
   std::vector<double> chosen_lengths, rejected_lengths;
   const std::string stage = reward.calibration.objective + " evaluation";
   const auto chosen = score_documents(reward.model, tokens_of(held_out.chosen(), &chosen_lengths),
-                                      objective.train.micro_batch_tokens, context.grid.data, stage);
+                                      objective.train.micro_batch_tokens, context.grid.world, stage);
   const auto rejected = score_documents(reward.model, tokens_of(held_out.rejected(), &rejected_lengths),
-                                        objective.train.micro_batch_tokens, context.grid.data, stage);
+                                        objective.train.micro_batch_tokens, context.grid.world, stage);
   const std::size_t n = chosen.size();
   std::vector<double> score_difference, length_difference, scores(chosen), lengths(chosen_lengths);
   std::vector<std::int64_t> pairs;
@@ -193,8 +193,8 @@ Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardO
 /// The objective's model before training: one scalar head on the starting model.
 RewardModel starting_reward(const std::string& name, const StageContext& context, const std::string& base) {
   std::optional<RewardModel> reward;
-  guarded(context.grid.data, [&] {
-    reward.emplace(RewardModel{.model = Llama::load(base, context.device, 1, context.seed()),
+  guarded(context.grid.world, [&] {
+    reward.emplace(RewardModel{.model = Llama::load(base, context.device, 1, context.seed(), context.layout()),
                                .text = load_model_text(base, context.model),
                                .calibration = {.objective = name, .kind = name == "love" ? "binary" : "pairwise"}});
   });
@@ -208,8 +208,8 @@ void finish(const std::string& name, const RewardModel& reward, Json table,
   table["base"] = base;
   table["final_training_metrics"] = averages;
   print_metrics(name, table["metrics"]);
-  guarded(context.grid.data, [&] {
-    if (context.grid.data.rank() == 0) reward.save(context.directory.model(name), context.model.save_dtype);
+  guarded(context.grid.world, [&] {
+    reward.save(context.directory.model(name), context.model.save_dtype);
     context.directory.write_table("reward_" + name, table);
   });
 }
@@ -244,7 +244,7 @@ void fit_temperature(RewardModel& reward, const LabelledData& examples, const st
     documents.push_back(examples.documents().document(i).tokens);
     labels.push_back(examples.labels()[static_cast<std::size_t>(i)]);
   }
-  const auto raw = score_documents(reward.model, documents, objective.train.micro_batch_tokens, context.grid.data,
+  const auto raw = score_documents(reward.model, documents, objective.train.micro_batch_tokens, context.grid.world,
                                    "love temperature");
   const auto [intercept, slope] =
       calibration_line(BinaryScores::sorted(raw, labels, rows), std::vector<double>(rows.size(), 1.0));
@@ -260,7 +260,7 @@ void fit_temperature(RewardModel& reward, const LabelledData& examples, const st
 
 void train_love(const RewardOptions& options, const StageContext& context) {
   const ObjectiveOptions& objective = options.love;
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   const std::string base = starting_model(objective.base, context);
   RewardModel reward = starting_reward("love", context, base);
   const LabelledData examples(context.directory.data("love.h5"), Split::kTrain, comm),
@@ -304,7 +304,7 @@ void train_love(const RewardOptions& options, const StageContext& context) {
 
 void train_pairs(const std::string& name, const ObjectiveOptions& objective, const RewardOptions& options,
                  const StageContext& context) {
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   const std::string base = starting_model(objective.base, context), path = context.directory.data(name + ".h5");
   RewardModel reward = starting_reward(name, context, base);
   const PairData pairs(path, Split::kTrain, comm), held_out(path, Split::kHoldout, comm);

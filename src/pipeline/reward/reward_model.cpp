@@ -16,14 +16,16 @@ double calibrated_probability(double raw_score, const Calibration& calibration) 
   return 1 / (1 + std::exp(-calibrated_logit(raw_score, calibration)));
 }
 
-RewardModel RewardModel::load(const std::string& folder, const ModelOptions& options, at::Device device) {
+RewardModel RewardModel::load(const std::string& folder, const ModelOptions& options, at::Device device,
+                              const LayoutPointer& layout) {
   const std::string path = folder + "/rluf_reward.json";
   if (!std::filesystem::exists(path))
     fail_input(concat(folder, " is no reward model of rluf"),
                "rluf_reward.json, which says how scores become probabilities, is missing",
                "run the reward stage first, or name a folder that it made");
   const Json json = read_json(path);
-  RewardModel reward{.model = Llama::load(folder, device), .text = load_model_text(folder, options), .calibration = {}};
+  RewardModel reward{
+      .model = Llama::load(folder, device, 0, 0, layout), .text = load_model_text(folder, options), .calibration = {}};
   try {
     reward.calibration = {.objective = json.at("objective"),
                           .kind = json.at("kind"),
@@ -41,12 +43,14 @@ RewardModel RewardModel::load(const std::string& folder, const ModelOptions& opt
 }
 
 void RewardModel::save(const std::string& folder, const std::string& dtype) const {
-  std::filesystem::create_directories(folder);
-  write_json(folder + "/rluf_reward.json", {{"objective", calibration.objective},
-                                            {"kind", calibration.kind},
-                                            {"prior_correction", calibration.prior_correction},
-                                            {"scale", calibration.scale},
-                                            {"shift", calibration.shift}});
+  if (!model.layout() || model.layout()->grid.world.rank() == 0) {
+    std::filesystem::create_directories(folder);
+    write_json(folder + "/rluf_reward.json", {{"objective", calibration.objective},
+                                              {"kind", calibration.kind},
+                                              {"prior_correction", calibration.prior_correction},
+                                              {"scale", calibration.scale},
+                                              {"shift", calibration.shift}});
+  }
   model.save(folder, text->tokenizer.path(), dtype);
 }
 

@@ -48,7 +48,7 @@ std::int64_t reward_memory_bytes(const RewardOptions& options, const StageContex
     LlamaConfig config = LlamaConfig::from_folder(base);
     config.num_scores = 1;
     // The held-out documents, labels and the bootstrap's weights are together smaller than the file.
-    most = std::max(most, training_memory_bytes(config, objective.train, context.grid.data.size()) +
+    most = std::max(most, training_memory_bytes(config, objective.train, context.grid.world.size()) +
                               text_memory_bytes(base) + static_cast<std::int64_t>(file_bytes));
   }
   return most;

@@ -68,16 +68,16 @@ std::int64_t sft_memory_bytes(const SftOptions& options, const DataOptions& data
   const LlamaConfig config = LlamaConfig::from_folder(context.model.base);
   const std::int64_t text = text_memory_bytes(context.model.base);
   if (data.sft.empty()) return text + inference_memory_bytes(config, 0);
-  return text + training_memory_bytes(config, options.train, context.grid.data.size());
+  return text + training_memory_bytes(config, options.train, context.grid.world.size());
 }
 
 void run_sft(const SftOptions& options, const DataOptions& data, const StageContext& context) {
   if (context.model.base.empty())
     fail_input("model.base is empty", "training needs a model to start from",
                "set it to a Hugging Face folder of a Llama model");
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   const auto text = load_model_text(context.model.base, context.model);
-  Llama model = Llama::load(context.model.base, context.device);
+  Llama model = Llama::load(context.model.base, context.device, 0, 0, context.layout());
   model.set_compute_type(compute_type(context.model));
   nlohmann::json table{{"base", context.model.base}, {"trained", !data.sft.empty()}};
   if (!data.sft.empty()) {
@@ -107,8 +107,7 @@ void run_sft(const SftOptions& options, const DataOptions& data, const StageCont
     log_info(concat("sft: no data.sft, the reference policy is a copy of ", context.model.base));
   }
   guarded(comm, [&] {
-    if (comm.rank() == 0)
-      model.save(context.directory.model("reference"), text->tokenizer.path(), context.model.save_dtype);
+    model.save(context.directory.model("reference"), text->tokenizer.path(), context.model.save_dtype);
     context.directory.write_table("sft", table);
   });
 }

@@ -25,8 +25,8 @@ std::vector<Arm> find_arms(const PolicyOptions& policy, const StageContext& cont
 ArmModel::ArmModel(const Arm& arm, const ValidationOptions& options, const DataOptions& data,
                    const StageContext& context)
     : options_(options), data_(data), context_(context) {
-  guarded(context.grid.data, [&] {
-    model_.emplace(Llama::load(arm.folder, context.device));
+  guarded(context.grid.world, [&] {
+    model_.emplace(Llama::load(arm.folder, context.device, 0, 0, context.layout()));
     model_->set_compute_type(compute_type(context.model));
     text_ = load_model_text(arm.folder, context.model);
     room_ = std::min(data.max_tokens, model_->config().max_position_embeddings) - options.max_new_tokens;
@@ -40,7 +40,7 @@ std::vector<std::vector<Answer>> ArmModel::answer(const std::vector<std::vector<
                                                   const std::vector<std::int64_t>& ids, std::int64_t num_samples,
                                                   std::uint64_t round) const {
   std::vector<TokenIds> tokens;
-  guarded(context_.grid.data, [&] {
+  guarded(context_.grid.world, [&] {
     for (const auto& prompt : prompts) tokens.push_back(render_prompt(prompt, *text_, data_.max_turns, room_));
   });
   const auto samples = generate_over_ranks(*model_, tokens, ids,
@@ -51,7 +51,7 @@ std::vector<std::vector<Answer>> ArmModel::answer(const std::vector<std::vector<
                                             .seed = context_.seed(),
                                             .round = round,
                                             .prompts_per_batch = options_.prompts_per_batch},
-                                           context_.grid.data);
+                                           context_.grid.world);
   std::vector<std::vector<Answer>> answers(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i)
     for (const Sample& sample : samples[i]) {

@@ -64,7 +64,7 @@ double Audience::love(const LoveFeatures& features) const {
 HeldOutComparison::HeldOutComparison(const Yardstick& yardstick, const ValidationOptions& options,
                                      const DataOptions& data, const StageContext& context)
     : yardstick_(yardstick), options_(options), data_(data), context_(context) {
-  for (Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, context.grid.data)) {
+  for (Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, context.grid.world)) {
     if (options.max_prompts > 0 && std::ssize(prompts_) == options.max_prompts) break;
     prompts_.push_back(std::move(prompt.messages));
     ids_.push_back(prompt.id);
@@ -78,13 +78,13 @@ std::vector<double> HeldOutComparison::scores(const std::string& name,
   const RewardModel& reward = yardstick_.rewards.at(name);
   const std::int64_t max_tokens = std::min(data_.max_tokens, reward.model.config().max_position_embeddings);
   std::vector<TokenIds> documents;
-  guarded(context_.grid.data, [&] {
+  guarded(context_.grid.world, [&] {
     for (std::size_t i = 0; i < prompts_.size(); ++i)
       for (const Answer& answer : answers[i])
         documents.push_back(
             render_document(prompts_[i], answer.text, *reward.text, data_.max_turns, max_tokens).document.tokens);
   });
-  return score_documents(reward.model, documents, options_.micro_batch_tokens, context_.grid.data, "validate " + name);
+  return score_documents(reward.model, documents, options_.micro_batch_tokens, context_.grid.world, "validate " + name);
 }
 
 void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
@@ -103,7 +103,7 @@ void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
     }
   if (arm.love_weight) {  // of the reference against itself it is 0
     const auto reference = response_log_probs(*yardstick_.reference, documents, options_.micro_batch_tokens,
-                                              context_.grid.data, "validate KL");
+                                              context_.grid.world, "validate KL");
     std::size_t next = 0;
     for (const auto& samples : answers)
       for (const Answer& answer : samples) values["kl"].push_back(answer.log_prob - reference[next++]);

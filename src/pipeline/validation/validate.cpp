@@ -21,12 +21,12 @@ using Json = nlohmann::json;
 /// What exists of models and world. @collective
 Yardstick load_yardstick(const Arm& reference, const PolicyOptions& policy, const StageContext& context) {
   Yardstick yardstick;
-  guarded(context.grid.data, [&] {
+  guarded(context.grid.world, [&] {
     for (const char* name : {"love", "helpfulness", "safety"})
       if (std::filesystem::exists(context.directory.model(name) + "/config.json"))
-        yardstick.rewards.emplace(name,
-                                  RewardModel::load(context.directory.model(name), context.model, context.device));
-    yardstick.reference.emplace(Llama::load(reference.folder, context.device));
+        yardstick.rewards.emplace(
+            name, RewardModel::load(context.directory.model(name), context.model, context.device, context.layout()));
+    yardstick.reference.emplace(Llama::load(reference.folder, context.device, 0, 0, context.layout()));
     yardstick.reference->set_compute_type(compute_type(context.model));
     yardstick.closing_phrases = phrase_list(policy.closing_phrases);
     const std::string world = context.directory.path() + "/world/world.json";
@@ -110,7 +110,7 @@ void print_tables(const Json& table) {
 
 void run_validate(const ValidationOptions& given, const PolicyOptions& policy, const DataOptions& data,
                   const StageContext& context) {
-  const Communicator& comm = context.grid.data;
+  const Communicator& comm = context.grid.world;
   ValidationOptions options = given;
   if (options.max_new_tokens == 0) options.max_new_tokens = policy.max_new_tokens;
   std::vector<Arm> arms;

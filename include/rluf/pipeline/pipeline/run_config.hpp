@@ -12,11 +12,6 @@
 
 namespace rluf {
 
-struct ParallelOptions {
-  std::int64_t shard = 1, tensor = 1;
-  void describe(OptionTable& table);
-};
-
 struct RunConfig {
   RunOptions run;
   ParallelOptions parallel;

@@ -27,7 +27,9 @@ struct RewardModel {
   Llama model;
   std::unique_ptr<ModelText> text;
   Calibration calibration;
-  static RewardModel load(const std::string& folder, const ModelOptions& options, at::Device device);
+  /// As Llama::load and save: collective over all ranks of a layout; rank 0 writes.
+  static RewardModel load(const std::string& folder, const ModelOptions& options, at::Device device,
+                          const LayoutPointer& layout = nullptr);
   void save(const std::string& folder, const std::string& dtype) const;
 };
 

@@ -1,0 +1,145 @@
+// The parameters of a Llama: what this rank holds of them, and how they become whole.
+#include <torch/torch.h>
+
+#include "decoder.hpp"
+#include "distributed_ops.hpp"
+#include "rluf/core/error.hpp"
+#include "rluf/model/llama.hpp"
+#include "rope.hpp"
+
+namespace rluf {
+namespace {
+
+constexpr std::size_t kLayerParameters = 9;  // in the order of parameter_shapes
+
+std::size_t first_of_layer(std::int64_t layer) { return 1 + static_cast<std::size_t>(layer) * kLayerParameters; }
+
+}  // namespace
+
+Llama::Llama(LlamaConfig config, at::Device device, LayoutPointer layout)
+    : config_(std::move(config)),
+      device_(device),
+      layout_(std::move(layout)),
+      anchor_(torch::zeros({}, torch::requires_grad())) {
+  if (layout_) check_layout(config_, *layout_);
+  for (const auto& [name, shape] : parameter_shapes(config_))
+    placements_.push_back(placement_of(name, shape, layout_.get()));
+  std::tie(rope_cos_, rope_sin_) = rope_tables(config_, config_.max_position_embeddings, device_);
+}
+
+Llama::Llama(LlamaConfig config, std::uint64_t seed, at::Device device, LayoutPointer layout)
+    : Llama(std::move(config), device, std::move(layout)) {
+  for (const auto& [name, shape] : parameter_shapes(config_)) {
+    const at::Tensor whole = shape.size() == 1 ? torch::ones(shape) : initial_weight(shape, name, seed);
+    add_parameter(name, placements_[parameters_.size()].kept_part(whole));
+  }
+}
+
+void Llama::add_parameter(const std::string& name, const at::Tensor& kept) {
+  parameters_.emplace_back(name, kept.to(device_, torch::kFloat32).contiguous().set_requires_grad(true));
+}
+
+const at::Tensor& Llama::parameter(const std::string& name) const {
+  // A model of L layers has 9 L + 3 parameters in a fixed order, so this search is a short walk.
+  for (const auto& [known, tensor] : parameters_)
+    if (known == name) return tensor;
+  throw std::logic_error("the model has no parameter " + name);
+}
+
+void Llama::set_trainable_layers(std::int64_t layers) {
+  const std::int64_t first_layer = config_.num_layers - layers;
+  for (auto& [name, tensor] : parameters_) {
+    bool trainable = layers < 0;
+    if (layers >= 0) {
+      if (name.starts_with("model.layers.")) {
+        trainable = std::stoll(name.substr(13)) >= first_layer;
+      } else {
+        trainable = name != "model.embed_tokens.weight";  // final norm, lm_head, score
+      }
+    }
+    tensor.set_requires_grad(trainable);
+  }
+}
+
+bool Llama::is_trainable(std::int64_t layer) const { return parameters_[first_of_layer(layer)].second.requires_grad(); }
+
+std::size_t Llama::final_norm_index() const { return first_of_layer(config_.num_layers); }
+
+std::size_t Llama::language_head_index() const {
+  if (config_.num_scores > 0)
+    fail_input("a scoring model was asked for token probabilities", "it has no language-model head",
+               "name a chat model's folder");
+  return config_.tie_word_embeddings ? 0 : final_norm_index() + 1;
+}
+
+const at::Tensor& head_weight(const Llama& model) { return model.parameters()[model.language_head_index()].second; }
+
+at::Tensor Llama::to_tensor_axis(const at::Tensor& x) const {
+  return layout_ ? copy_to_axis(x, layout_->grid.tensor) : x;
+}
+
+at::Tensor Llama::from_tensor_axis(const at::Tensor& x) const {
+  return layout_ ? sum_over_axis(x, layout_->grid.tensor) : x;
+}
+
+std::optional<VocabularyPart> Llama::vocabulary_part(std::size_t head) const {
+  if (placements_[head].split_dim < 0) return std::nullopt;
+  return VocabularyPart{layout_->grid.tensor, placements_[head].split.first};
+}
+
+std::vector<at::Tensor> Llama::layer_weights(std::int64_t layer, std::size_t first, std::size_t count) const {
+  std::vector<std::size_t> indices;
+  for (std::size_t i = first; i < first + count; ++i) indices.push_back(first_of_layer(layer) + i);
+  return weights(indices);
+}
+
+std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, Use use) const {
+  GatherRequest request{.indices = indices, .layout = layout_, .sink = gradient_sink_};
+  bool trains = false;
+  for (const std::size_t i : indices) {
+    const at::Tensor& kept = parameters_[i].second;
+    request.kept.push_back(kept);
+    request.placements.push_back(placements_[i]);
+    request.types.push_back(kept.dim() > 1 && use == Use::kProduct ? compute_type_ : kept.scalar_type());
+    request.trainable.push_back(kept.requires_grad());
+    trains |= kept.requires_grad();
+  }
+  // Backward comes to a tied head before it comes to the embedding.
+  request.more_to_come = use == Use::kProduct && indices[0] == 0;
+  if (layout_ && layout_->divides_gradients())
+    return trains && at::GradMode::is_enabled() ? gather_trained_weights(request, anchor_) : gather_weights(request);
+  for (std::size_t i = 0; i < indices.size(); ++i) request.kept[i] = request.kept[i].to(request.types[i]);
+  return request.kept;
+}
+
+at::Tensor Llama::whole_parameter(std::size_t i) const {
+  const at::NoGradGuard no_grad;
+  const at::Tensor part = weights({i}, Use::kLookup)[0].detach();
+  return layout_ ? joined(part, placements_[i], layout_->grid.tensor) : part;
+}
+
+Llama Llama::clone() const {
+  Llama copy(config_, device_, layout_);
+  copy.compute_type_ = compute_type_;
+  for (const auto& [name, tensor] : parameters_) copy.parameters_.emplace_back(name, tensor.detach().clone());
+  return copy;
+}
+
+Llama Llama::for_inference() const {
+  const at::NoGradGuard no_grad;
+  Llama view = *this;  // of the same tensors
+  view.gradient_sink_ = nullptr;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const bool is_score = parameters_[i].first == "score.weight";
+    view.parameters_[i].second = weights({i}, is_score ? Use::kLookup : Use::kProduct)[0].detach();
+    view.placements_[i].kept = {0, placements_[i].local[0]};
+  }
+  if (layout_) {
+    auto layout = std::make_shared<Layout>(*layout_);
+    layout->zero = 1;
+    view.layout_ = layout;
+  }
+  return view;
+}
+
+}  // namespace rluf

@@ -1,0 +1,257 @@
+// Every grid gives one rank's numbers: loss, gradient norm, weights, scores, files and checkpoints.
+#include "rluf/model/layout.hpp"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <filesystem>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/random.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/model/training.hpp"
+
+namespace rluf {
+namespace {
+
+constexpr std::int64_t kNumDocuments = 13;
+constexpr double kStepSize = 1e-2;
+
+LlamaConfig small_config(bool tied, std::int64_t num_scores = 0) {
+  LlamaConfig config;
+  config.vocab_size = 51;  // no multiple of any axis
+  config.hidden_size = 24;
+  config.intermediate_size = 44;
+  config.num_layers = 3;
+  config.num_heads = 8;
+  config.num_kv_heads = 4;
+  config.head_dim = 6;
+  config.max_position_embeddings = 64;
+  config.tie_word_embeddings = tied;
+  config.num_scores = num_scores;
+  return config;
+}
+
+struct Grid {
+  std::int64_t shard, tensor;
+  bool operator==(const Grid&) const = default;
+};
+
+class Layouts : public testing::Test {
+ protected:
+  Communicator world = Communicator::world();
+  std::vector<Document> documents;
+  std::vector<TokenIds> tokens;
+  std::vector<std::vector<std::int64_t>> micro_batches{{0, 1, 2}, {3}, {4, 5}, {6, 7, 8, 9}, {10, 11, 12}};
+  TrainOptions options;
+
+  Layouts() {
+    for (std::uint64_t i = 0; i < kNumDocuments; ++i) {
+      RandomStream random(5, Purpose::kSimulation, 0, i);
+      Document document{{}, 2};
+      for (std::uint64_t t = 0; t < 4 + i % 7; ++t)
+        document.tokens.push_back(static_cast<std::int32_t>(random.below(51)));
+      tokens.push_back(document.tokens);
+      documents.push_back(document);
+    }
+  }
+  /// All grids of this number of ranks that the heads allow.
+  std::vector<Grid> grids() const {
+    std::vector<Grid> all;
+    for (std::int64_t shard = 1; shard <= world.size(); ++shard)
+      for (std::int64_t tensor : {1, 2, 4})
+        if (world.size() % (shard * tensor) == 0) all.push_back({shard, tensor});
+    return all;
+  }
+  static LayoutPointer layout_of(const Grid& grid, std::int64_t zero, const std::string& recompute) {
+    return make_layout({grid.shard, grid.tensor, zero, recompute}, ProcessGrid::make(grid.shard, grid.tensor));
+  }
+  LossFunction loss() const {
+    return [this](const Llama& model, const std::vector<std::int64_t>& examples) {
+      std::vector<Document> batch;
+      for (const std::int64_t i : examples) batch.push_back(documents[static_cast<std::size_t>(i)]);
+      return MicroLoss{-response_token_log_probs(model, batch, response_rows(batch, at::kCPU)).sum(),
+                       {{"examples", static_cast<double>(examples.size())}}};
+    };
+  }
+  /// The squared score of each document's end.
+  LossFunction score_loss() const {
+    return [this](const Llama& model, const std::vector<std::int64_t>& examples) {
+      std::vector<TokenIds> batch;
+      for (const std::int64_t i : examples) batch.push_back(tokens[static_cast<std::size_t>(i)]);
+      const auto packed = PackedBatch::from(batch, at::kCPU);
+      return MicroLoss{(model.scores(model.hidden(packed), packed) - 1).square().sum(), {}};
+    };
+  }
+  std::vector<StepResult> trained(Llama& model, const LossFunction& of, const Communicator& comm) const {
+    AdamW optimizer(model, options, comm);
+    std::vector<StepResult> steps;
+    for (int step = 0; step < 3; ++step)
+      steps.push_back(train_step(model, optimizer, micro_batches, 13.0, kStepSize, of, comm));
+    return steps;
+  }
+  static void expect_close(const Llama& model, const Llama& expected, double tolerance, const std::string& where) {
+    for (std::size_t i = 0; i < expected.parameters().size(); ++i) {
+      const auto& [name, whole] = expected.parameters()[i];
+      const at::Tensor found = model.whole_parameter(i);
+      ASSERT_EQ(found.sizes(), whole.sizes());
+      const double difference = (found - whole.detach()).abs().max().item<double>();
+      EXPECT_LE(difference, tolerance) << name << ", " << where;
+    }
+  }
+};
+
+std::string text_of(const Grid& grid, std::int64_t zero, const std::string& recompute) {
+  return concat("shard ", grid.shard, ", tensor ", grid.tensor, ", zero ", zero, ", recompute ", recompute);
+}
+
+TEST_F(Layouts, TrainingGivesTheNumbersOfOneRank) {
+  const Communicator self = Communicator::self();
+  for (const bool tied : {true, false}) {
+    Llama alone(small_config(tied), 3, at::kCPU);
+    const auto expected = trained(alone, loss(), self);
+    for (const Grid& grid : grids())
+      for (const std::int64_t zero : {1, 2, 3})
+        for (const std::string recompute : {"none", "selective", "layers"}) {
+          if (grid.shard == 1 && zero > 1) continue;
+          Llama model(small_config(tied), 3, at::kCPU, layout_of(grid, zero, recompute));
+          const auto steps = trained(model, loss(), world);
+          const std::string where = text_of(grid, zero, recompute) + (tied ? ", tied" : "");
+          // Sums over the shard and data axes are exact; those over the tensor axis are rounded in another order.
+          const double tolerance = grid.tensor == 1 ? 0 : 1e-5;
+          for (std::size_t s = 0; s < steps.size(); ++s) {
+            EXPECT_EQ(steps[s].complaint, "") << where;
+            EXPECT_NEAR(steps[s].loss, expected[s].loss, tolerance * expected[s].loss) << where;
+            EXPECT_NEAR(steps[s].grad_norm, expected[s].grad_norm, tolerance * expected[s].grad_norm) << where;
+            EXPECT_EQ(steps[s].metrics.at("examples"), 1.0) << where;
+          }
+          expect_close(model, alone, 100 * tolerance * kStepSize, where);
+        }
+  }
+}
+
+TEST_F(Layouts, ScoringModelsToo) {
+  Llama alone(small_config(true, 1), 4, at::kCPU);
+  trained(alone, score_loss(), Communicator::self());
+  const auto expected = score_documents(alone, tokens, 8, Communicator::self(), "alone");
+  for (const Grid& grid : grids()) {
+    Llama model(small_config(true, 1), 4, at::kCPU, layout_of(grid, 3, "layers"));
+    trained(model, score_loss(), world);
+    const auto scores = score_documents(model, tokens, 8, world, "together");
+    for (std::size_t i = 0; i < scores.size(); ++i)
+      EXPECT_NEAR(scores[i], expected[i], grid.tensor == 1 ? 0 : 1e-5) << text_of(grid, 3, "layers");
+  }
+}
+
+TEST_F(Layouts, LastLayersAlone) {
+  Llama alone(small_config(false), 3, at::kCPU);
+  alone.set_trainable_layers(1);
+  const auto expected = trained(alone, loss(), Communicator::self());
+  for (const Grid& grid : grids())
+    for (const std::string recompute : {"none", "selective", "layers"}) {
+      Llama model(small_config(false), 3, at::kCPU, layout_of(grid, 3, recompute));
+      model.set_trainable_layers(1);
+      const auto steps = trained(model, loss(), world);
+      const double tolerance = grid.tensor == 1 ? 0 : 1e-5;
+      EXPECT_NEAR(steps.back().loss, expected.back().loss, tolerance * expected.back().loss);
+      expect_close(model, alone, 100 * tolerance * kStepSize, text_of(grid, 3, recompute));
+    }
+}
+
+TEST_F(Layouts, Bfloat16IsAsCloseAsItsDigits) {
+  Llama alone(small_config(false), 3, at::kCPU);
+  alone.set_compute_type(at::kBFloat16);
+  const auto expected = trained(alone, loss(), Communicator::self());
+  for (const Grid& grid : grids()) {
+    Llama model(small_config(false), 3, at::kCPU, layout_of(grid, 3, "layers"));
+    model.set_compute_type(at::kBFloat16);
+    const auto steps = trained(model, loss(), world);
+    for (std::size_t s = 0; s < steps.size(); ++s)
+      EXPECT_NEAR(steps[s].loss, expected[s].loss, (grid.tensor == 1 ? 0 : 2e-3) * expected[s].loss);
+  }
+}
+
+/// A file of one grid is that of one rank, and every grid reads it.
+TEST_F(Layouts, FilesMoveBetweenGrids) {
+  const std::string folder = testing::TempDir() + concat("rluf_layout_", world.size());
+  const Llama alone(small_config(false, 2), 9, at::kCPU);
+  for (const Grid& from : grids()) {
+    if (world.rank() == 0) std::filesystem::remove_all(folder);
+    world.barrier();
+    Llama(small_config(false, 2), 9, at::kCPU, layout_of(from, 3, "none")).save(folder, "");
+    world.barrier();
+    expect_close(Llama::load(folder, at::kCPU), alone, 0, "read by one rank");
+    for (const Grid& to : grids())
+      for (const std::int64_t zero : {1, 3})
+        expect_close(Llama::load(folder, at::kCPU, 0, 0, layout_of(to, zero, "none")), alone, 0,
+                     text_of(to, zero, "none"));
+    world.barrier();
+  }
+}
+
+TEST_F(Layouts, CheckpointsMoveBetweenGrids) {
+  const std::string folder = testing::TempDir() + concat("rluf_layout_checkpoint_", world.size());
+  for (const Grid& from : grids())
+    for (const std::int64_t zero : {1, 2, 3}) {
+      if (world.rank() == 0) std::filesystem::remove_all(folder);
+      world.barrier();
+      Llama writer(small_config(true), 3, at::kCPU, layout_of(from, zero, "none"));
+      AdamW optimizer(writer, options, world);
+      train_step(writer, optimizer, micro_batches, 13.0, kStepSize, loss(), world);
+      write_checkpoint(
+          folder, {"test", 1, {}},
+          [&](StateArchive& archive) {
+            optimizer.describe(archive);
+            describe_weights(writer, archive);
+          },
+          world);
+      const StepResult expected = train_step(writer, optimizer, micro_batches, 13.0, kStepSize, loss(), world);
+      for (const Grid& to : grids()) {
+        const std::string where = text_of(from, zero, "none") + " to " + text_of(to, 3, "none");
+        Llama reader(small_config(true), 77, at::kCPU, layout_of(to, 3, "none"));
+        AdamW continued(reader, options, world);
+        const auto checkpoint = Checkpoint::newest(folder, world);
+        ASSERT_TRUE(checkpoint.has_value());
+        checkpoint->restore([&](StateArchive& archive) {
+          continued.describe(archive);
+          describe_weights(reader, archive);
+        });
+        const StepResult step = train_step(reader, continued, micro_batches, 13.0, kStepSize, loss(), world);
+        const double tolerance = from.tensor == to.tensor ? 0 : 1e-5;
+        EXPECT_NEAR(step.loss, expected.loss, tolerance * expected.loss) << where;
+        EXPECT_NEAR(step.grad_norm, expected.grad_norm, tolerance * expected.grad_norm) << where;
+        for (std::size_t i = 0; i < reader.parameters().size(); ++i) {
+          const at::Tensor found = reader.whole_parameter(i), wanted = writer.whole_parameter(i);
+          EXPECT_LE((found - wanted).abs().max().item<double>(), 100 * tolerance * kStepSize) << where;
+        }
+      }
+      world.barrier();
+    }
+}
+
+TEST_F(Layouts, WhatARankHoldsIsItsShare) {
+  if (world.size() < 2) GTEST_SKIP() << "one rank holds everything";
+  const Llama alone(small_config(false), 3, at::kCPU);
+  const auto elements = [](const Llama& model) {
+    std::int64_t count = 0;
+    for (const auto& [name, tensor] : model.parameters()) count += tensor.numel();
+    return count;
+  };
+  const Llama sharded(small_config(false), 3, at::kCPU, layout_of({world.size(), 1}, 3, "layers"));
+  EXPECT_EQ(world.all_reduce(elements(sharded)), elements(alone));
+  EXPECT_LE(elements(sharded), elements(alone) / world.size() * 11 / 10);
+}
+
+TEST_F(Layouts, HeadsThatDoNotDivideAreAnError) {
+  if (world.size() != 3) GTEST_SKIP() << "needs three ranks, which divide no heads here";
+  try {
+    Llama(small_config(true), 3, at::kCPU, layout_of({1, 3}, 3, "none"));
+    ADD_FAILURE() << "three ranks share eight heads";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_NE(std::string(error.what()).find("does not divide the model's 8 heads"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace rluf
