@@ -20,8 +20,9 @@ constexpr int kVersion = 3;
 /// Checksums cover blocks of this many elements, fixed by the tensor alone and not by who wrote it.
 constexpr std::int64_t kBlockElements = std::int64_t{1} << 20;
 
-inline std::uint32_t checksum(const void* data, std::size_t num_bytes) {
-  return static_cast<std::uint32_t>(crc32_z(0, static_cast<const Bytef*>(data), num_bytes));
+/// Of these bytes, or of all with those before them, whose checksum is given.
+inline std::uint32_t checksum(const void* data, std::size_t num_bytes, std::int64_t before = 0) {
+  return static_cast<std::uint32_t>(crc32_z(static_cast<uLong>(before), static_cast<const Bytef*>(data), num_bytes));
 }
 
 /// Part of a block that lies in one rank's rows.
@@ -29,8 +30,8 @@ struct Piece {
   std::int64_t block, num_bytes, crc32;
 };
 
-/// Elements [first, last) of the flat global tensor lie in `data`: their checksums, cut where a block ends.
-std::vector<Piece> pieces_of(const void* data, std::int64_t element_bytes, Range elements);
+/// Elements [first, last) of the flat global tensor, cut where a block ends; without checksums yet.
+std::vector<Piece> pieces_of(std::int64_t element_bytes, Range elements);
 
 inline std::int64_t elements_of_row(const std::vector<std::int64_t>& shape) {
   std::int64_t count = 1;

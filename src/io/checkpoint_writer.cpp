@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <thread>
+#include <utility>
 
 #include "checkpoint_format.hpp"
 #include "rluf/core/error.hpp"
@@ -26,6 +27,8 @@ using checkpoint_format::elements_of_row;
 using checkpoint_format::Piece;
 using checkpoint_format::stored_shape;
 
+constexpr std::int64_t kPortionBytes = std::int64_t{256} << 10, kWindowBytes = std::int64_t{32} << 20;
+
 /// This rank's rows of a tensor, as they were when the checkpoint began.
 struct Part {
   std::string name;
@@ -38,7 +41,8 @@ struct Part {
 
 class Collector : public StateArchive {
  public:
-  explicit Collector(const Communicator& comm) : comm_(comm) {}
+  /// `buffers`: of the last checkpoint, whose memory is used again.
+  Collector(const Communicator& comm, std::vector<at::Tensor> buffers) : comm_(comm), buffers_(std::move(buffers)) {}
   void number(const std::string& name, std::int64_t& value) override { state[name] = value; }
   void json(const std::string& name, Json& value) override { state[name] = value; }
   void tensor(const std::string& name, at::Tensor& tensor) override {
@@ -57,10 +61,15 @@ class Collector : public StateArchive {
  private:
   void add(const std::string& name, std::vector<std::int64_t> shape, const at::Tensor& rows, Range which) {
     const std::int64_t row = elements_of_row(stored_shape(shape));
-    const at::Tensor copy = at::empty(rows.sizes(), rows.options().device(at::kCPU)).copy_(rows);
+    const std::size_t i = parts.size();
+    const bool fits =
+        i < buffers_.size() && buffers_[i].sizes() == rows.sizes() && buffers_[i].scalar_type() == rows.scalar_type();
+    at::Tensor copy = fits ? buffers_[i] : at::empty(rows.sizes(), rows.options().device(at::kCPU));
+    copy.copy_(rows);
     parts.push_back({name, std::move(shape), copy, {which.first * row, which.last * row}});
   }
   const Communicator& comm_;
+  std::vector<at::Tensor> buffers_;
 };
 
 std::string host_name() {
@@ -103,29 +112,50 @@ struct Descriptor {
   }
 };
 
+/// Calls action(bytes, count, offset in the file, piece) for all bytes of a part, in portions that stay in the
+/// processor's cache for whatever is done with them.
+template <class Action>
+void for_each_portion(Part& part, const Action& action) {
+  const char* data = static_cast<const char*>(part.rows.const_data_ptr());
+  std::int64_t offset = part.file_offset;
+  for (Piece& piece : part.pieces)
+    for (std::int64_t left = piece.num_bytes; left > 0;) {
+      const std::int64_t count = std::min(left, kPortionBytes);
+      action(data, count, offset, piece);
+      data += count;
+      offset += count;
+      left -= count;
+    }
+}
+
 /// Writes the parts, brings them to the disk, and compares what can be read back with what was meant.
 void write_parts(const std::string& path, std::vector<Part>& parts) {
   {
     const Descriptor file(path, O_WRONLY);
+    std::int64_t waiting = 0;
     for (Part& part : parts) {
-      part.pieces = checkpoint_format::pieces_of(part.rows.const_data_ptr(), part.rows.element_size(), part.elements);
-      file.transfer(::pwrite, "cannot write", static_cast<const char*>(part.rows.const_data_ptr()),
-                    static_cast<std::int64_t>(part.rows.nbytes()), part.file_offset);
+      part.pieces = checkpoint_format::pieces_of(part.rows.element_size(), part.elements);
+      for_each_portion(part, [&](const char* data, std::int64_t count, std::int64_t offset, Piece& piece) {
+        piece.crc32 = checkpoint_format::checksum(data, static_cast<std::size_t>(count), piece.crc32);
+        file.transfer(::pwrite, "cannot write", data, count, offset);
+        waiting += count;
+        if (waiting < kWindowBytes) return;
+        // The disk begins while more is written; whether it succeeds is asked below.
+        ::sync_file_range(file.number, std::max<std::int64_t>(0, offset + count - waiting), waiting,
+                          SYNC_FILE_RANGE_WRITE);
+        waiting = 0;
+      });
     }
     if (::fsync(file.number) != 0) Descriptor::fail("cannot bring it to the disk");
   }
   const Descriptor file(path, O_RDONLY);
-  std::vector<char> buffer;
-  for (const Part& part : parts) {
-    std::int64_t offset = part.file_offset;
-    for (const Piece& piece : part.pieces) {
-      buffer.resize(static_cast<std::size_t>(piece.num_bytes));
-      file.transfer(::pread, "cannot read it back", buffer.data(), piece.num_bytes, offset);
-      if (checkpoint_format::checksum(buffer.data(), buffer.size()) != piece.crc32)
+  std::vector<char> found(static_cast<std::size_t>(kPortionBytes));
+  for (Part& part : parts)
+    for_each_portion(part, [&](const char* data, std::int64_t count, std::int64_t offset, const Piece&) {
+      file.transfer(::pread, "cannot read it back", found.data(), count, offset);
+      if (std::memcmp(found.data(), data, static_cast<std::size_t>(count)) != 0)
         throw std::runtime_error(concat(part.name, " does not read back as it was written"));
-      offset += piece.num_bytes;
-    }
-  }
+    });
 }
 
 /// The checksums of each part's blocks, from everyone's pieces. @collective
@@ -203,7 +233,7 @@ void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState
   const double asked = now_seconds();
   wait();
   const double start = now_seconds();
-  Collector collected(comm_);
+  Collector collected(comm_, std::exchange(buffers_, {}));
   describe(collected);
   std::int64_t num_bytes = 0;
   for (const Part& part : collected.parts) num_bytes += static_cast<std::int64_t>(part.rows.nbytes());
@@ -242,9 +272,13 @@ void CheckpointWriter::poll() {
 }
 
 void CheckpointWriter::wait() {
-  if (!writing_) return;
-  while (!writing_->done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  complete();
+  if (writing_) {
+    while (!writing_->done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    complete();
+  }
+  guarded(comm_, [&] {
+    if (pruning_.valid()) pruning_.get();
+  });
 }
 
 void CheckpointWriter::complete() {
@@ -284,8 +318,11 @@ void CheckpointWriter::complete() {
     if (whole.read_attribute("manifest") != text)
       fail_data(concat(written->path, " does not read back as it was written"), "the disk may be broken",
                 "look at the file system; earlier checkpoints are untouched");
-    prune_checkpoints(folder_, retention_);
+    pruning_ = std::async(std::launch::async, [folder = folder_, retention = retention_] {
+      prune_checkpoints(folder, retention);  // a large file takes its time to go
+    });
   });
+  for (const Part& part : written->parts) buffers_.push_back(part.rows);
   const double end = now_seconds();
   figures_ = {written->step, written->num_bytes, end - written->start_seconds,
               written->standstill_seconds + (end - start)};

@@ -216,11 +216,11 @@ namespace {
 /// Names of the members that differ between two objects, "a.b = 1 (was 2)".
 void list_differences(const Json& was, const Json& now, const std::string& prefix, std::vector<std::string>& out) {
   if (was.is_object() && now.is_object()) {
+    const std::string before = prefix.empty() ? "" : prefix + ".";
     for (const auto& [key, value] : now.items())
-      list_differences(was.contains(key) ? was[key] : Json(), value, prefix.empty() ? key : prefix + "." + key, out);
+      list_differences(was.contains(key) ? was[key] : Json(), value, concat(before, key), out);
     for (const auto& [key, value] : was.items())
-      if (!now.contains(key))
-        out.push_back(concat(prefix.empty() ? key : prefix + "." + key, " (was ", value.dump(), ")"));
+      if (!now.contains(key)) out.push_back(concat(before, key, " (was ", value.dump(), ")"));
   } else if (was != now) {
     out.push_back(concat(prefix, " = ", now.dump(), " (was ", was.dump(), ")"));
   }

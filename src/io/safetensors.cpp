@@ -213,10 +213,10 @@ SafetensorsFolder::SafetensorsFolder(const std::string& folder) : impl_(std::mak
     shards.insert(shard.get<std::string>());
   }
   for (const std::string& shard : shards) {
-    if (!std::filesystem::exists(folder + "/" + shard))
+    if (!std::filesystem::exists(concat(folder, "/", shard)))
       fail_input(concat(folder, " lacks the shard ", shard), "model.safetensors.index.json names it",
                  "download or export the model again");
-    read_header(folder + "/" + shard, impl_->entries);
+    read_header(concat(folder, "/", shard), impl_->entries);
   }
   for (const auto& [name, shard] : index["weight_map"].items())
     if (!impl_->entries.contains(name))

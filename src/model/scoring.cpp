@@ -49,14 +49,26 @@ std::vector<double> score_documents(const Llama& model, const std::vector<TokenI
                                     const std::string& stage) {
   std::vector<std::int64_t> lengths;
   for (const TokenIds& document : documents) lengths.push_back(static_cast<std::int64_t>(document.size()));
-  return over_ranks(
-      model, lengths, micro_batch_tokens, comm, stage,
-      [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
-        const auto batch = PackedBatch::from({documents.begin() + first, documents.begin() + last}, model.device());
-        const at::Tensor scores =
-            model.scores(model.hidden(batch), batch).select(1, 0).to(torch::kCPU, torch::kFloat64);
-        for (std::int64_t i = first; i < last; ++i) out[static_cast<std::size_t>(i)] = scores[i - first].item<double>();
-      });
+  return score_documents(
+      model, lengths,
+      [&](std::int64_t first, std::int64_t last) {
+        return std::vector<TokenIds>(documents.begin() + first, documents.begin() + last);
+      },
+      micro_batch_tokens, comm, stage);
+}
+
+std::vector<double> score_documents(
+    const Llama& model, const std::vector<std::int64_t>& num_tokens,
+    const std::function<std::vector<TokenIds>(std::int64_t first, std::int64_t last)>& read,
+    std::int64_t micro_batch_tokens, const Communicator& comm, const std::string& stage) {
+  return over_ranks(model, num_tokens, micro_batch_tokens, comm, stage,
+                    [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+                      const auto batch = PackedBatch::from(read(first, last), model.device());
+                      const at::Tensor scores =
+                          model.scores(model.hidden(batch), batch).select(1, 0).to(torch::kCPU, torch::kFloat64);
+                      for (std::int64_t i = first; i < last; ++i)
+                        out[static_cast<std::size_t>(i)] = scores[i - first].item<double>();
+                    });
 }
 
 ResponseRows response_rows(const std::vector<Document>& documents, at::Device device) {

@@ -14,9 +14,8 @@ from program import check, check_error, finish, mpirun, program, rluf, tiny
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_life_"))
 long = ["--sft.epochs=3", "--sft.max_steps=120", "--sft.log_every_steps=1", "--sft.checkpoint_every_steps=10"]
+endless = ["--sft.epochs=999999", "--sft.max_steps=1000000"]  # whatever is asked for finds the job at work
 cases = 0
-
-
 began = time.monotonic()
 
 
@@ -67,7 +66,7 @@ check(rluf("sft", tiny, *long, f"--run.directory={whole}").returncode == 0, "the
 
 # USR1 through mpirun: a checkpoint, exit code 75, the reason; then on with another number of ranks, to the same bits.
 folder = made("usr1")
-process = start(folder, ranks=2)
+process = start(folder, "--sft.checkpoint_every_steps=1", ranks=2)  # the signal comes after a few steps
 wait_for(lambda: checkpoints(folder), process)
 process.send_signal(signal.SIGUSR1)
 code, text = end_of(process)
@@ -86,12 +85,11 @@ cases += 7
 
 # USR2 and request files: a checkpoint out of turn, and on.
 folder = made("usr2")
-process = start(folder, "--sft.checkpoint_every_steps=0")
+process = start(folder, *endless, "--sft.checkpoint_every_steps=0")
 wait_for(lambda: (folder / "metrics.csv").exists() and "sft" in (folder / "metrics.csv").read_text(), process)
 process.send_signal(signal.SIGUSR2)
 wait_for(lambda: checkpoints(folder), process)
-first = checkpoints(folder)
-check(first and first[-1] < 120, "USR2 writes a checkpoint")
+check(checkpoints(folder) and process.poll() is None, "USR2 writes a checkpoint and the job goes on")
 check(rluf("request", folder, "stop").returncode == 0, "request stop")
 code, text = end_of(process)
 check("checkpoint asked for by USR2" in text and code == 75 and "stopped by the request file" in text, f"USR2 and request: {code}\n{text[-1500:]}")
@@ -103,7 +101,7 @@ cases += 6
 
 # What a running job is doing, from its files.
 folder = made("status")
-process = start(folder, "--sft.max_steps=1000000", "--sft.epochs=999999", "--sft.checkpoint_every_steps=1", ranks=2)
+process = start(folder, *endless, "--sft.checkpoint_every_steps=1", ranks=2)
 wait_for(lambda: checkpoints(folder) and "stage        sft, " in rluf("status", folder).stdout, process)
 status = rluf("status", folder)
 for part in (r"state +running\n", r"job +none, sft on 2 ranks, host ", r"stage +sft, \d+ of \d+ steps, \S+ steps/s, this part ends in .* \(20", r"checkpoint +\S+step_\d+.h5, \d+ s old", r"warnings +0"):
@@ -111,23 +109,27 @@ for part in (r"state +running\n", r"job +none, sft on 2 ranks, host ", r"stage +
 check(rluf("request", folder, "stop").returncode == 0 and end_of(process)[0] == 75, "request stop to a running job")
 cases += 6
 
-# The clock, by option and by Slurm's environment; enough is left for the checkpoint.
-for name, settings, variables in (("minutes", ["--run.walltime_minutes=0.05"], {}), ("slurm", [], {"SLURM_JOB_END_TIME": 4})):
+# The clock, by option and by Slurm's environment; enough is left for the checkpoint. A busy machine may need all of a
+# short time to begin, and is given more.
+for name in ("minutes", "slurm"):
     folder = made(name)
-    begin = time.monotonic()
-    process = start(folder, "--run.walltime_margin_seconds=1", "--sft.max_steps=100000", "--sft.epochs=9999", *settings, env={**os.environ, **{name: str(int(time.time()) + left) for name, left in variables.items()}})
-    code, text = end_of(process)
-    check(code == 75 and "stopped by the end of the job's time" in text and time.monotonic() - begin < 4, f"{name}: {code} after {time.monotonic() - begin:.1f} s\n{text[-800:]}")
+    for seconds in (3, 10, 30, 90):
+        setting = [f"--run.walltime_minutes={seconds / 60}"] if name == "minutes" else []
+        end = {"SLURM_JOB_END_TIME": str(int(time.time()) + seconds)} if name == "slurm" else {}
+        code, text = end_of(start(folder, *endless, "--run.walltime_margin_seconds=1", *setting, env={**os.environ, **end}))
+        check(code == 75 and "stopped by the end of the job's time" in text, f"{name}: {code}\n{text[-800:]}")
+        if checkpoints(folder):
+            break
     check(checkpoints(folder), f"{name}: a checkpoint")
     cases += 2
 
 # Long loops without checkpoints of their own stop too: reading the log, writing a world, scoring.
-for command, settings, doing in (("simulate", ["--simulate.rows=3000000"], "simulating"), ("dataset", [], "reading"), ("reward", ["--reward.objective=love", "--love.max_steps=1"], "scoring")):
+for command, settings, doing in (("simulate", ["--simulate.rows=30000000"], "simulating"), ("dataset", [], "reading"), ("reward", ["--reward.objective=love", "--love.max_steps=1"], "scoring")):
     folder = work / f"loop_{command}"
     if command == "dataset":
         shutil.copytree(whole, folder)
         big = folder / "world/interactions.jsonl.gz"
-        big.write_bytes(big.read_bytes() * 60)  # gzip members follow each other
+        big.write_bytes(big.read_bytes() * 600)  # gzip members follow each other
     if command == "reward":  # thousands of held-out rows, scored one at a time: seconds of work
         settings += ["--simulate.rows=60000", "--love.micro_batch_tokens=1", "--love.checkpoint_every_steps=0", "--sft.max_steps=1"]
         for part in ("simulate", "dataset", "sft"):
@@ -136,45 +138,49 @@ for command, settings, doing in (("simulate", ["--simulate.rows=3000000"], "simu
     process = start(folder, *settings, ranks=2, command=command)
     log = folder / "log.txt"
     before = log.read_text().count("== ") if log.exists() else 0
-    wait_for(lambda: log.exists() and log.read_text().count("== ") > before and (command != "reward" or "checkpoint at step 1 complete" in log.read_text()), process)
+    wait_for(lambda: log.exists() and log.read_text().count("== ") > before and (command != "reward" or "love: checkpoint at step 1 complete" in log.read_text()), process)
     time.sleep(0.2)
     process.send_signal(signal.SIGUSR1)
-    asked = time.monotonic()
     code, text = end_of(process)
-    check(code == 75 and doing in text, f"{command} stops: {code} {time.monotonic() - asked:.1f} s\n{text[-600:]}")
+    check(code == 75 and doing in text, f"{command} stops: {code}\n{text[-600:]}")
     cases += 1
 
 # In the middle of a round of the policy: the half-drawn round is done again, with the same result.
-rounds = ["--policy.rounds=16", "--policy.checkpoint_every_rounds=0", "--policy.love_weights=0.3", "--policy.prompts_per_batch=1"]
+rounds = ["--policy.rounds=40", "--policy.checkpoint_every_rounds=0", "--policy.love_weights=0.3", "--policy.prompts_per_batch=1"]
 whole_policy = work / "policy"
 check(rluf("run", tiny, *rounds, f"--run.directory={whole_policy}").returncode == 0, "the run with the undisturbed policy")
 before = work / "before"
 shutil.copytree(whole_policy, before)
 shutil.rmtree(before / "models/policy_w0.3")
 shutil.rmtree(before / "checkpoints/policy_w0.3")
-places = []
-for attempt in range(4):
+places, inside = [], "policy_w0.3 continues after"
+for attempt in range(20):
+    if attempt >= 3 and any(inside in place for place in places):
+        break
     folder = work / f"round{attempt}"
     shutil.copytree(before, folder)
     process = start(folder, *rounds, command="policy", ranks=1 + attempt % 2)
     wait_for(lambda: "policy_w0.3,3," in (folder / "metrics.csv").read_text().rsplit("stage_seconds", 1)[-1], process)
-    time.sleep(0.05 * attempt)
+    time.sleep(0.03 * attempt)
     process.send_signal(signal.SIGUSR1)
     code, text = end_of(process)
+    check(code == 75, f"a stop of the policy: {code}\n{text[-800:]}")
     places += re.findall(r"policy_w0.3 continues after round \d+|in stage policy_w0.3 at round \d+", text)
-    check(code == 75 and len(places) == attempt + 1, f"a stop in a round: {code}\n{text[-800:]}")
+    check(len(places) == attempt + 1, f"where it stopped\n{text[-800:]}")
     result = rluf("policy", tiny, *rounds, f"--run.directory={folder}", ranks=2 - attempt % 2)
     check(result.returncode == 0 and "policy_w0.3: continuing from the checkpoint at round" in result.stderr, f"policy goes on\n{result.stderr[-800:]}")
     one, two = [(place / "models/policy_w0.3/model.safetensors").read_bytes() for place in (whole_policy, folder)]
     check(one == two, f"stopped in a round ({places[-1:]}) and continued: the same bits")
     shutil.rmtree(folder)
-    cases += 3
-check(any("continues after" in place for place in places), f"at least one stop came inside of a round: {places}")
+    cases += 4
+check(any(inside in place for place in places), f"at least one stop came inside of a round: {places}")
 
 # Two jobs on one directory; a job that was killed is no holder.
 folder = made("lock")
 process = start(folder, ranks=2)
 wait_for(lambda: checkpoints(folder), process)
+for pid in ranks_of(process):  # it is at work for as long as the second one takes to start
+    os.kill(pid, signal.SIGSTOP)
 second = rluf("sft", tiny, *long, f"--run.directory={folder}", ranks=2)
 check_error(second, 2, ["another job works on this run directory", "process ", "would overwrite"], "a second job")
 os.killpg(process.pid, signal.SIGKILL)
@@ -198,7 +204,7 @@ cases += 6
 
 # A second TERM, when a step does not end, ends the job at once; the last checkpoint is whole.
 folder = made("term")
-process = start(folder, ranks=2)
+process = start(folder, *endless, ranks=2)
 wait_for(lambda: checkpoints(folder), process)
 ranks = ranks_of(process)
 check(len(ranks) == 2, f"two ranks: {ranks}")
@@ -214,7 +220,7 @@ cases += 3
 
 # A rank that hangs: the watchdog of another names stage, step and collective.
 folder = made("hang")
-process = start(folder, "--run.watchdog_seconds=2", ranks=2)
+process = start(folder, *endless, "--run.watchdog_seconds=2", ranks=2)
 wait_for(lambda: checkpoints(folder), process)
 os.kill(ranks_of(process)[1], signal.SIGSTOP)
 code, text = end_of(process)

@@ -1,4 +1,4 @@
-"""Faults at random moments: killed ranks, killed mpirun, signals, a full disk, damaged files; every run must end like an undisturbed one."""
+"""Faults at random moments: killed ranks, killed mpirun, signals, stopped and slow ranks, damaged files; every run must end like an undisturbed one."""
 import argparse
 import collections
 import os
@@ -56,6 +56,18 @@ def send(pids, number):
             pass
 
 
+def slow_down(pids, process):
+    """One rank goes at a fifth of its speed for a while; all wait for it, and nothing else happens."""
+    slow = random.sample(pids, min(1, len(pids)))
+    for _ in range(random.randrange(5, 25)):
+        send(slow, signal.SIGSTOP)
+        time.sleep(0.2)
+        send(slow, signal.SIGCONT)
+        time.sleep(0.05)
+        if process.poll() is not None:
+            break
+
+
 def bounds():
     return max(0.05, random.expovariate(1 / 2.0))
 
@@ -92,7 +104,7 @@ while counts["kills"] < arguments.kills:
         with open(work / "stderr", "w") as errors:
             process = subprocess.Popen([*mpirun, "-n", str(count), program, "run", *settings, f"--run.directory={folder}"],
                                        stderr=errors, stdout=subprocess.DEVNULL, start_new_session=True)
-        fault = "none" if quiet or random.random() < 0.1 else random.choice(["rank", "all", "mpirun", "term", "usr1", "stop", "flip"])
+        fault = "none" if quiet or random.random() < 0.1 else random.choice(["rank", "all", "mpirun", "term", "usr1", "stop", "flip", "slow"])
         try:
             process.wait(timeout=hang_seconds if fault == "none" else bounds())
         except subprocess.TimeoutExpired:
@@ -116,6 +128,8 @@ while counts["kills"] < arguments.kills:
                 if len(pids) < 2:
                     time.sleep(0.5)
                     send(pids, signal.SIGCONT)
+            elif fault == "slow":
+                slow_down(pids, process)
             counts[fault] += 1
             counts["kills"] += 1
             try:
@@ -146,6 +160,7 @@ while counts["kills"] < arguments.kills:
             break
         if process.returncode == 0:
             break
+        check(fault not in ("none", "slow"), f"run {run}: {process.returncode} with {count} ranks, one of them {fault}\n{text[-1500:]}")
         counts["restarts"] += 1
         log = (folder / "log.txt").read_text() if (folder / "log.txt").exists() else ""
         announced = last_announced(log)
@@ -158,6 +173,6 @@ while counts["kills"] < arguments.kills:
     counts["runs"] += 1
     shutil.rmtree(folder)
 print("faults: " + ", ".join(f"{counts[name]} {name}" for name in
-                             ("kills", "restarts", "runs", "lost", "unreadable", "hangs", "orphans", "rank", "all", "mpirun", "term", "usr1", "stop", "flip")), flush=True)
+                             ("kills", "restarts", "runs", "lost", "unreadable", "hangs", "orphans", "rank", "all", "mpirun", "term", "usr1", "stop", "flip", "slow")), flush=True)
 shutil.rmtree(work)
 finish(counts["runs"])

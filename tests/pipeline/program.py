@@ -8,6 +8,7 @@ program = os.environ.get("RLUF", str(source / "build/rluf"))
 mpirun = os.environ.get("RLUF_MPIRUN", "mpirun --oversubscribe --allow-run-as-root --bind-to none").split()
 tiny = str(source / "tests/pipeline/tiny.ini")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank that waits leaves its core to who works
 
 
 def rluf(*arguments, ranks=0, **more):

@@ -1,13 +1,18 @@
 #pragma once
 /// Writes checkpoints while training goes on.
+#include <ATen/core/Tensor.h>
+
+#include <future>
 #include <memory>
+#include <vector>
 
 #include "rluf/io/checkpoint.hpp"
 
 namespace rluf {
 
 /// A step waits for the copy of the state in memory and for the empty file; the bytes are then written by a thread of
-/// each rank, without MPI and HDF5, to the places that HDF5 gave the tensors. @memory a copy of this rank's rows
+/// each rank, without MPI and HDF5, to the places that HDF5 gave the tensors. @memory a copy of this rank's rows, kept
+/// for the next checkpoint
 class CheckpointWriter {
  public:
   CheckpointWriter(std::string folder, const Communicator& comm, const Retention& retention);
@@ -39,6 +44,8 @@ class CheckpointWriter {
   Communicator comm_;
   Retention retention_;
   std::unique_ptr<Writing> writing_;  ///< in flight
+  std::future<void> pruning_;         ///< on rank 0: files that are not kept any more go
+  std::vector<at::Tensor> buffers_;   ///< of the last checkpoint
   Figures figures_;
 };
 

@@ -1,5 +1,6 @@
 #pragma once
 /// Scores and log-probabilities of many documents by a model, in fixed micro-batches dealt to the ranks.
+#include <functional>
 #include <vector>
 
 #include "rluf/model/llama.hpp"
@@ -12,6 +13,12 @@ namespace rluf {
 std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents,
                                     std::int64_t micro_batch_tokens, const Communicator& data,
                                     const std::string& stage);
+/// The same for documents of these lengths that stay in a file: read(first, last) gives documents [first, last), on the
+/// rank that scores them. @memory one micro-batch
+std::vector<double> score_documents(
+    const Llama& model, const std::vector<std::int64_t>& num_tokens,
+    const std::function<std::vector<TokenIds>(std::int64_t first, std::int64_t last)>& read,
+    std::int64_t micro_batch_tokens, const Communicator& data, const std::string& stage);
 /// Sum over the response tokens of log p. @shape out [num_documents] on every rank. @collective over data
 std::vector<double> response_log_probs(const Llama& model, const std::vector<Document>& documents,
                                        std::int64_t micro_batch_tokens, const Communicator& data,

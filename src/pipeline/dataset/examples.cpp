@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "rluf/core/error.hpp"
 
 namespace rluf {
@@ -39,7 +41,7 @@ DocumentStore::DocumentStore(const Hdf5File& file, const std::string& group) : f
   offsets_ = column<std::int64_t>(file, group + "/offsets");
   response_starts_ = column<std::int64_t>(file, group + "/response_starts");
   if (offsets_.size() != response_starts_.size() + 1 || offsets_.front() != 0 ||
-      offsets_.back() != file.shape(group + "/tokens").at(0))
+      offsets_.back() != file.shape(group + "/tokens").at(0) || !std::is_sorted(offsets_.begin(), offsets_.end()))
     fail_data(concat(file.path(), ": offsets of \"", group, "\" do not fit its tokens"), "the file is damaged",
               "make it again with `rluf dataset`");
   for (std::size_t i = 0; i + 1 < offsets_.size(); ++i) num_tokens_.push_back(offsets_[i + 1] - offsets_[i]);
@@ -50,6 +52,18 @@ Document DocumentStore::document(std::int64_t i) const {
   RLUF_ASSERT(i >= 0 && row < num_tokens_.size());
   const at::Tensor tokens = file_->read_rows(group_ + "/tokens", offsets_[row], offsets_[row + 1]).contiguous();
   return {{tokens.data_ptr<std::int32_t>(), tokens.data_ptr<std::int32_t>() + tokens.numel()}, response_starts_[row]};
+}
+
+std::vector<TokenIds> DocumentStore::tokens(std::int64_t first, std::int64_t last) const {
+  RLUF_ASSERT(0 <= first && first <= last && last <= size());
+  const std::int64_t begin = offsets_[static_cast<std::size_t>(first)];
+  const at::Tensor tokens =
+      file_->read_rows(group_ + "/tokens", begin, offsets_[static_cast<std::size_t>(last)]).contiguous();
+  const auto* values = tokens.data_ptr<std::int32_t>();
+  std::vector<TokenIds> documents;
+  for (auto i = static_cast<std::size_t>(first); i < static_cast<std::size_t>(last); ++i)
+    documents.emplace_back(values + (offsets_[i] - begin), values + (offsets_[i + 1] - begin));
+  return documents;
 }
 
 LabelledData::LabelledData(const std::string& path, Split split, const Communicator& comm)

@@ -35,16 +35,19 @@ at::Tensor tensor_of(const std::vector<float>& values, at::Device device) {
   return torch::tensor(values, torch::kFloat32).to(device);
 }
 
-std::vector<TokenIds> tokens_of(const DocumentStore& store, std::vector<double>* response_tokens) {
-  std::vector<TokenIds> tokens;
-  for (std::int64_t i = 0; i < store.size(); ++i) {
-    Document document = store.document(i);
-    if (response_tokens != nullptr)
-      response_tokens->push_back(static_cast<double>(document.tokens.size()) -
-                                 static_cast<double>(document.response_start));
-    tokens.push_back(std::move(document.tokens));
-  }
-  return tokens;
+std::vector<double> response_tokens(const DocumentStore& store) {
+  std::vector<double> counts;
+  for (std::size_t i = 0; i < store.num_tokens().size(); ++i)
+    counts.push_back(static_cast<double>(store.num_tokens()[i] - store.response_starts()[i]));
+  return counts;
+}
+
+/// Of all documents, read when their turn comes. @collective
+std::vector<double> scores_of(const Llama& model, const DocumentStore& store, const ObjectiveOptions& objective,
+                              const Communicator& data, const std::string& stage) {
+  return score_documents(
+      model, store.num_tokens(), [&](std::int64_t first, std::int64_t last) { return store.tokens(first, last); },
+      objective.train.micro_batch_tokens, data, stage);
 }
 
 Json interval_of(const BinaryScores& scores, const RewardOptions& options, std::uint64_t seed,
@@ -97,9 +100,8 @@ void print_metrics(const std::string& objective, const Json& metrics) {
 
 Json evaluate_love(const RewardModel& reward, const LabelledData& held_out, const RewardOptions& options,
                    const ObjectiveOptions& objective, const StageContext& context) {
-  std::vector<double> lengths;
-  const auto raw = score_documents(reward.model, tokens_of(held_out.documents(), &lengths),
-                                   objective.train.micro_batch_tokens, context.grid.world, "love evaluation");
+  const auto raw = scores_of(reward.model, held_out.documents(), objective, context.grid.world, "love evaluation");
+  const std::vector<double> lengths = response_tokens(held_out.documents());
   std::vector<double> labels(held_out.labels().begin(), held_out.labels().end()), corrected(raw);
   for (double& logit : corrected) logit = calibrated_logit(logit, reward.calibration);
   const BinaryScores before = BinaryScores::sorted(raw, labels, held_out.users()),
@@ -141,12 +143,11 @@ Json evaluate_love(const RewardModel& reward, const LabelledData& held_out, cons
 
 Json evaluate_pairs(RewardModel& reward, const PairData& held_out, const RewardOptions& options,
                     const ObjectiveOptions& objective, const StageContext& context) {
-  std::vector<double> chosen_lengths, rejected_lengths;
   const std::string stage = reward.calibration.objective + " evaluation";
-  const auto chosen = score_documents(reward.model, tokens_of(held_out.chosen(), &chosen_lengths),
-                                      objective.train.micro_batch_tokens, context.grid.world, stage);
-  const auto rejected = score_documents(reward.model, tokens_of(held_out.rejected(), &rejected_lengths),
-                                        objective.train.micro_batch_tokens, context.grid.world, stage);
+  const auto chosen = scores_of(reward.model, held_out.chosen(), objective, context.grid.world, stage),
+             rejected = scores_of(reward.model, held_out.rejected(), objective, context.grid.world, stage);
+  const std::vector<double> chosen_lengths = response_tokens(held_out.chosen()),
+                            rejected_lengths = response_tokens(held_out.rejected());
   const std::size_t n = chosen.size();
   std::vector<double> score_difference, length_difference, scores(chosen), lengths(chosen_lengths);
   std::vector<std::int64_t> pairs;

@@ -18,7 +18,10 @@ class DocumentStore {
   DocumentStore(const Hdf5File& file, const std::string& group);
   std::int64_t size() const { return static_cast<std::int64_t>(num_tokens_.size()); }
   const std::vector<std::int64_t>& num_tokens() const { return num_tokens_; }
+  const std::vector<std::int64_t>& response_starts() const { return response_starts_; }
   Document document(std::int64_t i) const;  ///< an independent hyperslab read
+  /// Tokens of documents [first, last), in one such read.
+  std::vector<TokenIds> tokens(std::int64_t first, std::int64_t last) const;
 
  private:
   const Hdf5File* file_;
