@@ -70,6 +70,9 @@ class Llama {
   /// (Hugging Face name, float32 tensor) in a fixed order; requires_grad where trainable.
   const NamedTensors& parameters() const { return parameters_; }
   const at::Tensor& parameter(const std::string& name) const;
+  /// Rotary angles of every position. @shape [max_position_embeddings, head_dim] float32
+  const at::Tensor& rope_cos() const { return rope_cos_; }
+  const at::Tensor& rope_sin() const { return rope_sin_; }
   /// Lets gradients flow to the last `layers` layers and the heads: -1 all, 0 heads only.
   void set_trainable_layers(std::int64_t layers);
   /// Matrix products in this type (kFloat or kBFloat16); weights and reductions stay float32.
