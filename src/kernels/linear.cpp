@@ -4,8 +4,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "linear_tile.hpp"
 #include "rluf/core/error.hpp"
-#include "simd.hpp"
+#include "rows.hpp"
 
 namespace rluf {
 namespace {
@@ -13,92 +14,67 @@ namespace {
 using simd::kLanes;
 using simd::Lanes;
 
-constexpr std::int64_t kBlock = 4;             ///< rows of x, and outputs, whose sums stand in registers together
-constexpr std::int64_t kPrefetchBytes = 9216;  ///< how far ahead weights are asked for; the processor alone is too late
 /// Outputs that a thread takes at a time: enough tiles for an even load, each a long stretch of memory.
 constexpr std::int64_t kTilesPerThread = 4, kSmallestTile = 32, kLargestTile = 192;
+constexpr std::int64_t kFew = 8;  ///< rows that one thread rounds to bfloat16
 
-/// Where the rows of x and of out lie.
-struct Rows {
-  const float* x;
-  std::int64_t num_rows, num_inputs;
-  float* out;
-  std::int64_t out_stride;
-  Store store;
+/// Products of float32, or of bfloat16 widened to it.
+struct WideProducts {
+  static constexpr std::int64_t kStep = kLanes, kRows = 4;
+  using Vector = Lanes;
+  template <class Number>
+  [[gnu::always_inline]] static void load(Vector& to, const Number* from) {
+    simd::load(to, from);
+  }
+  template <class Number>
+  [[gnu::always_inline]] static void load_end(Vector& to, const Number* from, std::int64_t count) {
+    Number numbers[kLanes] = {};
+    for (std::int64_t i = 0; i < count; ++i) numbers[i] = from[i];
+    asm("" : "+m"(numbers));  // what the compiler knows of these numbers must not change how it adds their products
+    simd::load(to, numbers);
+  }
+  [[gnu::always_inline]] static void add_product(Lanes& sum, const Lanes& a, const Lanes& b) { sum += a * b; }
 };
 
-/// kOutputs x kRows inner products. Each has one vector of partial sums, so its value does not depend on the blocks.
-/// kPrefetch: asks for later weights meanwhile.
-template <std::int64_t kOutputs, std::int64_t kRows, bool kPrefetch, class Weight>
-[[gnu::always_inline]] inline void block(const Rows& rows, std::int64_t row, const Weight* weights, float* out) {
-  const std::int64_t K = rows.num_inputs, whole = K - K % kLanes;
-  const float* const x = rows.x + row * K;
-  Lanes sums[kOutputs][kRows] = {};
-  for (std::int64_t k = 0; k < whole; k += kLanes) {
-    Lanes w[kOutputs];
-    for (std::int64_t n = 0; n < kOutputs; ++n) {
-      simd::load(w[n], weights + n * K + k);
-      if constexpr (kPrefetch) __builtin_prefetch(reinterpret_cast<const char*>(weights + n * K + k) + kPrefetchBytes);
-    }
-    for (std::int64_t r = 0; r < kRows; ++r) {
-      Lanes values;
-      simd::load(values, x + r * K + k);
-      for (std::int64_t n = 0; n < kOutputs; ++n) sums[n][r] += w[n] * values;
-    }
-  }
-  for (std::int64_t r = 0; r < kRows; ++r)
-    for (std::int64_t n = 0; n < kOutputs; ++n) {
-      float total = simd::sum(sums[n][r]);
-      for (std::int64_t k = whole; k < K; ++k) total += x[r * K + k] * simd::widen(weights[n * K + k]);
-      float& to = out[(row + r) * rows.out_stride + n];
-      to = rows.store == Store::kAdd ? to + total : total;
-    }
+RLUF_SIMD void float_tile(const LinearRows<float>& rows, const float* weights, std::int64_t num_outputs, float* out) {
+  linear_tile<WideProducts>(rows, weights, num_outputs, out);
 }
 
-/// All rows of x with kOutputs rows of weights, which stay in the cache.
-template <std::int64_t kOutputs, class Weight>
-[[gnu::always_inline]] inline void all_rows(const Rows& rows, const Weight* weights, float* out) {
-  std::int64_t row = 0;
-  for (; row + kBlock < rows.num_rows; row += kBlock) block<kOutputs, kBlock, false>(rows, row, weights, out);
-  switch (rows.num_rows - row) {  // the last ones fetch the next weights while they compute
-    case 4:
-      return block<kOutputs, 4, true>(rows, row, weights, out);
-    case 3:
-      return block<kOutputs, 3, true>(rows, row, weights, out);
-    case 2:
-      return block<kOutputs, 2, true>(rows, row, weights, out);
-    case 1:
-      return block<kOutputs, 1, true>(rows, row, weights, out);
+RLUF_SIMD void widened_tile(const LinearRows<std::uint16_t>& rows, const std::uint16_t* weights,
+                            std::int64_t num_outputs, float* out) {
+  linear_tile<WideProducts>(rows, weights, num_outputs, out);
+}
+
+RLUF_SIMD void narrow_row(const float* x, std::int64_t count, std::uint16_t* out) {
+  for (std::int64_t i = 0; i < count; i += kLanes) {
+    Lanes values = {};
+    simd::load(values, x + i, count - i);
+    simd::HalfBits halves;
+    simd::narrow(values, halves);
+    std::memcpy(out + i, &halves, static_cast<std::size_t>(std::min(kLanes, count - i)) * sizeof *out);
   }
 }
 
-template <class Weight>
-[[gnu::always_inline]] inline void tile(const Rows& rows, const Weight* weights, std::int64_t num_outputs, float* out) {
-  std::int64_t n = 0;
-  for (; n + kBlock <= num_outputs; n += kBlock) all_rows<kBlock>(rows, weights + n * rows.num_inputs, out + n);
-  for (; n < num_outputs; ++n) all_rows<1>(rows, weights + n * rows.num_inputs, out + n);
+/// The rows of x rounded to bfloat16. The memory is this thread's, good until its next call.
+const std::uint16_t* narrow_rows(std::span<const float> x, std::int64_t num_rows) {
+  thread_local std::vector<std::uint16_t> rounded;
+  rounded.resize(x.size());
+  std::uint16_t* const out = rounded.data();
+  const std::int64_t count = static_cast<std::int64_t>(x.size()) / num_rows;
+  for_rows("narrow_rows", num_rows, kFew,
+           [=](const std::int64_t r) { narrow_row(x.data() + r * count, count, out + r * count); });
+  return out;
 }
 
-RLUF_SIMD void tile_float(const Rows& rows, const float* weights, std::int64_t num_outputs, float* out) {
-  tile(rows, weights, num_outputs, out);
-}
+/// A stretch of the outputs of one matrix.
+struct Tile {
+  const WeightMatrix* matrix;
+  std::int64_t first, count, column;
+};
 
-RLUF_SIMD void tile_bfloat16(const Rows& rows, const std::uint16_t* weights, std::int64_t num_outputs, float* out) {
-  tile(rows, weights, num_outputs, out);
-}
-
-}  // namespace
-
-void linear_rows(std::span<const float> x, std::int64_t num_inputs, std::span<const WeightMatrix> weights,
-                 std::span<float> out, Store store) {
-  struct Tile {
-    const WeightMatrix* matrix;
-    std::int64_t first, count, column;
-  };
-  std::int64_t num_columns = 0;
-  for (const WeightMatrix& matrix : weights) num_columns += matrix.num_outputs;
+std::vector<Tile> tiles_of(std::span<const WeightMatrix> weights, std::int64_t num_columns) {
   const std::int64_t wanted = num_columns / (kTilesPerThread * Kokkos::DefaultHostExecutionSpace().concurrency());
-  const std::int64_t tile_outputs = std::clamp(wanted - wanted % kBlock, kSmallestTile, kLargestTile);
+  const std::int64_t tile_outputs = std::clamp(wanted - wanted % kOutputBlock, kSmallestTile, kLargestTile);
   std::vector<Tile> tiles;
   std::int64_t column = 0;
   for (const WeightMatrix& matrix : weights) {
@@ -106,19 +82,37 @@ void linear_rows(std::span<const float> x, std::int64_t num_inputs, std::span<co
       tiles.push_back({&matrix, first, std::min(tile_outputs, matrix.num_outputs - first), column + first});
     column += matrix.num_outputs;
   }
+  return tiles;
+}
+
+}  // namespace
+
+void linear_rows(std::span<const float> x, std::int64_t num_inputs, std::span<const WeightMatrix> weights,
+                 std::span<float> out, Store store) {
+  std::int64_t num_columns = 0;
+  bool any_bfloat16 = false;
+  for (const WeightMatrix& matrix : weights) {
+    num_columns += matrix.num_outputs;
+    any_bfloat16 = any_bfloat16 || matrix.is_bfloat16;
+  }
   const auto num_rows = static_cast<std::int64_t>(x.size()) / num_inputs;
   RLUF_ASSERT(static_cast<std::int64_t>(x.size()) == num_rows * num_inputs &&
               static_cast<std::int64_t>(out.size()) == num_rows * num_columns);
-  const Rows rows{x.data(), num_rows, num_inputs, out.data(), num_columns, store};
+  if (num_rows == 0) return;
+  const LinearRows<float> rows{x.data(), num_rows, num_inputs, out.data(), num_columns, store};
+  const LinearRows<std::uint16_t> rounded{
+      any_bfloat16 ? narrow_rows(x, num_rows) : nullptr, num_rows, num_inputs, out.data(), num_columns, store};
+  const auto bfloat16_tile = has_pair_products() ? pair_tile : widened_tile;
+  const std::vector<Tile> tiles = tiles_of(weights, num_columns);
   using Policy = Kokkos::RangePolicy<Kokkos::DefaultHostExecutionSpace, Kokkos::Schedule<Kokkos::Dynamic>>;
   Kokkos::parallel_for("linear_rows", Policy(0, static_cast<std::int64_t>(tiles.size())), [&](const std::int64_t t) {
-    const Tile& work = tiles[static_cast<std::size_t>(t)];
-    const std::int64_t offset = work.first * num_inputs;
-    if (work.matrix->is_bfloat16) {
-      tile_bfloat16(rows, static_cast<const std::uint16_t*>(work.matrix->data) + offset, work.count,
-                    rows.out + work.column);
+    const Tile& tile = tiles[static_cast<std::size_t>(t)];
+    const std::int64_t offset = tile.first * num_inputs;
+    float* const to = out.data() + tile.column;
+    if (tile.matrix->is_bfloat16) {
+      bfloat16_tile(rounded, static_cast<const std::uint16_t*>(tile.matrix->data) + offset, tile.count, to);
     } else {
-      tile_float(rows, static_cast<const float*>(work.matrix->data) + offset, work.count, rows.out + work.column);
+      float_tile(rows, static_cast<const float*>(tile.matrix->data) + offset, tile.count, to);
     }
   });
 }

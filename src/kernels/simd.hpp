@@ -8,8 +8,10 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 #define RLUF_SIMD __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#define RLUF_BFLOAT16_PRODUCTS 1
 #else
 #define RLUF_SIMD
+#define RLUF_BFLOAT16_PRODUCTS 0
 #endif
 
 namespace rluf::simd {
@@ -44,13 +46,34 @@ using HalfBits = std::uint16_t __attribute__((vector_size(32)));
   return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
 }
 
-/// The sum of the lanes, always in the same order.
-[[gnu::always_inline]] inline float sum(const Lanes& lanes) {
+[[gnu::always_inline]] inline void fold(const Lanes& lanes, Lanes4& four) {
   const Lanes8 eight = __builtin_shufflevector(lanes, lanes, 0, 1, 2, 3, 4, 5, 6, 7) +
                        __builtin_shufflevector(lanes, lanes, 8, 9, 10, 11, 12, 13, 14, 15);
-  const Lanes4 four =
-      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  four = __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+}
+/// The sum of the lanes, always in the same order.
+[[gnu::always_inline]] inline float sum(const Lanes& lanes) {
+  Lanes4 four;
+  fold(lanes, four);
   return (four[0] + four[2]) + (four[1] + four[3]);
+}
+/// The same of four vectors at once.
+[[gnu::always_inline]] inline void sum(const Lanes& a, const Lanes& b, const Lanes& c, const Lanes& d, Lanes4& sums) {
+  Lanes4 fa, fb, fc, fd;
+  fold(a, fa);
+  fold(b, fb);
+  fold(c, fc);
+  fold(d, fd);
+  const Lanes4 ab = __builtin_shufflevector(fa, fb, 0, 1, 4, 5) + __builtin_shufflevector(fa, fb, 2, 3, 6, 7);
+  const Lanes4 cd = __builtin_shufflevector(fc, fd, 0, 1, 4, 5) + __builtin_shufflevector(fc, fd, 2, 3, 6, 7);
+  sums = __builtin_shufflevector(ab, cd, 0, 2, 4, 6) + __builtin_shufflevector(ab, cd, 1, 3, 5, 7);
+}
+
+/// To bfloat16, to the nearest, ties to even. @unit out: upper halves of floats
+[[gnu::always_inline]] inline void narrow(const Lanes& x, HalfBits& out) {
+  const Bits bits = (Bits)x;
+  const Bits rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+  out = __builtin_convertvector(x == x ? rounded : Bits{} + 0x7fc0u, HalfBits);
 }
 
 /// exp of each lane, to a few units in the last place; below -87 it is 0, NaN and infinity stay what they are.

@@ -4,103 +4,152 @@
 
 #include <algorithm>
 #include <bit>
+#include <functional>
+#include <numeric>
+#include <optional>
 
 #include "decoder.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/kernels/paged_attention.hpp"
 #include "rluf/parallel/run_control.hpp"
+#include "rluf/parallel/work_counter.hpp"
 
 namespace rluf {
 namespace {
 
-/// One sequence of the unit that is still growing.
-struct Growing {
-  std::int64_t sequence;  ///< prompt of the unit * num_samples + sample
-  Sample* sample;
-  RandomStream random;
-};
+constexpr double kLookSeconds = 0.5;  ///< between two looks for requests and other ranks' errors
 
-/// Draws the next token of every growing sequence. @shape logits [S, V] float32 on the CPU
-void draw(const at::Tensor& logits_SV, const GenerationOptions& options, std::vector<Growing>& growing) {
-  std::vector<double> uniforms;
-  for (Growing& sequence : growing) uniforms.push_back(sequence.random.uniform());
-  std::vector<std::int32_t> tokens(growing.size());
-  std::vector<float> log_probs(growing.size());
-  sample_tokens({logits_SV.const_data_ptr<float>(), static_cast<std::size_t>(logits_SV.numel())}, logits_SV.size(1),
-                uniforms, options.sampling, tokens, log_probs);
-  for (std::size_t s = 0; s < growing.size(); ++s) {
-    Sample& sample = *growing[s].sample;
-    sample.tokens.push_back(tokens[s]);
-    sample.log_probs.push_back(log_probs[s]);
-    sample.finished = std::find(options.stop_ids.begin(), options.stop_ids.end(), tokens[s]) != options.stop_ids.end();
-  }
+std::int64_t blocks_of(std::int64_t num_tokens) { return (num_tokens + kBlockTokens - 1) / kBlockTokens; }
+
+/// Blocks of a prompt and its samples at their longest: they share the prompt's full ones.
+std::int64_t blocks_of_samples(std::int64_t prompt_tokens, const GenerationOptions& options) {
+  return blocks_of(prompt_tokens) + options.num_samples * (blocks_of(options.max_new_tokens) + 1);
 }
 
-/// A model that was prepared for generation once. How depends on the prompts of all ranks together, so that their
-/// division into units and ranks changes no number.
-struct Engine {
-  Llama model;
-  DecoderFactory decoders;
-  Engine(const Llama& trained, std::size_t num_prompts)
-      : model(trained.for_inference()),
-        decoders(model.device().is_cpu() ? host_decoders(model, num_prompts > 1) : device_decoders(model)) {}
-};
+std::int64_t cache_blocks(const LlamaConfig& config, const GenerationOptions& options, std::int64_t longest_prompt,
+                          std::int64_t num_prompts) {
+  const std::int64_t of_prompt = blocks_of_samples(longest_prompt, options);
+  if (options.batching.cache_mebibytes == 0)
+    return std::min(num_prompts, options.batching.prompts_per_batch) * of_prompt;
+  return std::min(num_prompts * of_prompt, (options.batching.cache_mebibytes << 20) / cache_block_bytes(config));
+}
 
-/// A unit of prompts: their prefill, then one token a step for every sequence that has not ended.
-void generate_unit(const Engine& engine, const std::vector<TokenIds>& prompts,
-                   const std::vector<std::int64_t>& prompt_ids, const GenerationOptions& options,
-                   std::vector<std::vector<Sample>>& samples) {
-  const std::int64_t N = options.num_samples;
-  DecoderSize size{static_cast<std::int64_t>(prompts.size()), N, 0, options.max_new_tokens};
+std::int64_t longest_of(const std::vector<TokenIds>& prompts) {
+  std::size_t longest = 0;
   for (const TokenIds& prompt : prompts) {
     if (prompt.empty()) fail_data("a prompt is empty", "there is nothing to continue", "remove it from the prompts");
-    size.longest_prompt = std::max(size.longest_prompt, static_cast<std::int64_t>(prompt.size()));
+    longest = std::max(longest, prompt.size());
   }
-  engine.model.check_length(size.longest_prompt + options.max_new_tokens);
-  const auto decoder = engine.decoders(size);
+  return static_cast<std::int64_t>(longest);
+}
 
-  std::vector<Growing> growing;
-  for (std::size_t p = 0; p < prompts.size(); ++p)
-    for (std::int64_t k = 0; k < N; ++k)
-      growing.push_back({.sequence = static_cast<std::int64_t>(p) * N + k,
-                         .sample = &samples[p][static_cast<std::size_t>(k)],
-                         .random = RandomStream(options.seed, Purpose::kSampling, options.round,
-                                                static_cast<std::uint64_t>(prompt_ids[p] * N + k))});
-  at::Tensor logits_SV = decoder->prefill(prompts).repeat_interleave(N, 0);
-  for (std::int64_t step = 0;; ++step) {
-    draw(logits_SV, options, growing);
-    std::erase_if(growing, [](const Growing& sequence) { return sequence.sample->finished; });
-    if (growing.empty() || step + 1 == options.max_new_tokens) return;
-    std::vector<std::int64_t> sequences;
-    std::vector<std::int32_t> tokens;
-    for (const Growing& sequence : growing) {
-      sequences.push_back(sequence.sequence);
-      tokens.push_back(sequence.sample->tokens.back());
+/// Prompts by length, so that the last ones to be handed out are short.
+std::vector<std::size_t> longest_first(const std::vector<TokenIds>& prompts) {
+  std::vector<std::size_t> order(prompts.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return prompts[a].size() > prompts[b].size(); });
+  return order;
+}
+
+/// One rank's part of a generation: takes prompts, one after the other, and continues several at a time.
+class Engine {
+ public:
+  Engine(const Llama& trained, const std::vector<TokenIds>& prompts, const std::vector<std::int64_t>& prompt_ids,
+         const GenerationOptions& options, std::int64_t num_ranks)
+      : prompts_(prompts), prompt_ids_(prompt_ids), options_(options) {
+    const std::int64_t longest = longest_of(prompts), num_prompts = std::ssize(prompts);
+    trained.check_length(longest + options.max_new_tokens);
+    // No rank takes more at a time than its share, so that there is work for all.
+    const std::int64_t at_once =
+        std::min(options.batching.prompts_per_batch, (num_prompts + num_ranks - 1) / num_ranks);
+    limits_ = {.num_blocks = cache_blocks(trained.config(), options, longest, at_once),
+               .block_tokens = kBlockTokens,
+               .max_running = at_once * options.num_samples,
+               .prefill_tokens = options.batching.prefill_tokens};
+    if (limits_.num_blocks < blocks_of(longest + options.max_new_tokens))
+      fail_input(concat("a cache of ", options.batching.cache_mebibytes, " MiB holds ",
+                        limits_.num_blocks * kBlockTokens, " tokens"),
+                 concat("a prompt of ", longest, " tokens and a response of ", options.max_new_tokens, " do not fit"),
+                 "raise cache_mebibytes (0: as much as is needed) or lower max_new_tokens");
+    const Llama model = trained.for_inference();
+    const bool on_host = model.device().is_cpu() && !options.use_library;
+    decoder_ = on_host ? host_decoder(model, limits_.num_blocks) : device_decoder(model, limits_.num_blocks);
+  }
+
+  /// Until next_prompt() has none left and all that were taken have ended, or go_on(), which is asked at every step,
+  /// says no. Fills the samples of the prompts that this rank took.
+  void run(const std::function<std::optional<std::size_t>()>& next_prompt, const std::function<bool()>& go_on,
+           std::vector<std::vector<Sample>>& samples, SchedulerCounts* counts) {
+    Scheduler scheduler(limits_);
+    bool more = true;
+    while (true) {
+      while (more && scheduler.num_unfinished() + options_.num_samples <= limits_.max_running) {
+        const std::optional<std::size_t> prompt = next_prompt();
+        more = prompt.has_value();
+        if (more) begin(*prompt, scheduler, samples[*prompt]);
+      }
+      if (scheduler.num_unfinished() == 0 || !go_on()) break;
+      const StepPlan plan = scheduler.plan();
+      draw(plan, decoder_->step(plan), scheduler);
     }
-    logits_SV = decoder->step(sequences, tokens);
+    if (counts != nullptr) *counts = scheduler.counts();
   }
-}
 
-/// Units [first, last) of the prompts, into samples.
-void generate_units(const Engine& engine, const std::vector<TokenIds>& prompts,
-                    const std::vector<std::int64_t>& prompt_ids, const GenerationOptions& options, std::int64_t unit,
-                    std::vector<std::vector<Sample>>& samples) {
-  const std::size_t first = static_cast<std::size_t>(unit * options.prompts_per_batch);
-  const std::size_t last = std::min(prompts.size(), first + static_cast<std::size_t>(options.prompts_per_batch));
-  std::vector<std::vector<Sample>> mine(last - first,
-                                        std::vector<Sample>(static_cast<std::size_t>(options.num_samples)));
-  generate_unit(
-      engine,
-      {prompts.begin() + static_cast<std::ptrdiff_t>(first), prompts.begin() + static_cast<std::ptrdiff_t>(last)},
-      {prompt_ids.begin() + static_cast<std::ptrdiff_t>(first), prompt_ids.begin() + static_cast<std::ptrdiff_t>(last)},
-      options, mine);
-  std::move(mine.begin(), mine.end(), samples.begin() + static_cast<std::ptrdiff_t>(first));
-}
+ private:
+  struct Growing {
+    Sample* sample;
+    RandomStream random;
+  };
 
-std::int64_t num_units(const std::vector<TokenIds>& prompts, const GenerationOptions& options) {
-  return (static_cast<std::int64_t>(prompts.size()) + options.prompts_per_batch - 1) / options.prompts_per_batch;
-}
+  void begin(std::size_t prompt, Scheduler& scheduler, std::vector<Sample>& samples) {
+    samples.assign(static_cast<std::size_t>(options_.num_samples), {});
+    const std::int64_t first = scheduler.add(prompts_[prompt], options_.num_samples);
+    for (std::int64_t k = 0; k < options_.num_samples; ++k)
+      growing_.emplace(
+          first + k, Growing{&samples[static_cast<std::size_t>(k)],
+                             RandomStream(options_.seed, Purpose::kSampling, options_.round,
+                                          static_cast<std::uint64_t>(prompt_ids_[prompt] * options_.num_samples + k))});
+  }
+
+  /// Draws the next token of every sequence that has logits now. @shape logits [runs that draw, V] float32 on the CPU
+  void draw(const StepPlan& plan, at::Tensor logits_RV, Scheduler& scheduler) {
+    std::vector<std::int64_t> sequences, rows;  // row of each
+    std::int64_t row = 0;
+    for (const Run& run : plan.runs) {
+      if (run.draws.empty()) continue;
+      sequences.insert(sequences.end(), run.draws.begin(), run.draws.end());
+      rows.resize(sequences.size(), row++);
+    }
+    if (sequences.empty()) return;
+    if (std::ssize(sequences) > row) logits_RV = logits_RV.index_select(0, torch::tensor(rows, torch::kInt64));
+    std::vector<double> uniforms;
+    for (const std::int64_t sequence : sequences) uniforms.push_back(growing_.at(sequence).random.uniform());
+    std::vector<std::int32_t> tokens(sequences.size());
+    std::vector<float> log_probs(sequences.size());
+    sample_tokens({logits_RV.const_data_ptr<float>(), static_cast<std::size_t>(logits_RV.numel())}, logits_RV.size(1),
+                  uniforms, options_.sampling, tokens, log_probs);
+    const auto& stops = options_.stop_ids;
+    for (std::size_t s = 0; s < sequences.size(); ++s) {
+      Sample& sample = *growing_.at(sequences[s]).sample;
+      sample.tokens.push_back(tokens[s]);
+      sample.log_probs.push_back(log_probs[s]);
+      sample.finished = std::find(stops.begin(), stops.end(), tokens[s]) != stops.end();
+      const bool ends = sample.finished || std::ssize(sample.tokens) == options_.max_new_tokens;
+      scheduler.drawn(sequences[s], tokens[s], ends);
+      if (ends) growing_.erase(sequences[s]);
+    }
+  }
+
+  const std::vector<TokenIds>& prompts_;
+  const std::vector<std::int64_t>& prompt_ids_;
+  const GenerationOptions& options_;
+  SchedulerLimits limits_{};
+  std::unique_ptr<Decoder> decoder_;
+  std::map<std::int64_t, Growing> growing_;  ///< by the scheduler's number
+};
 
 /// Samples as plain numbers, for the exchange between ranks: finished, length, tokens, bits of the log-probabilities.
 void append(std::vector<std::int64_t>& out, const Sample& sample) {
@@ -120,40 +169,11 @@ Sample take(const std::vector<std::int64_t>& numbers, std::size_t& next) {
   return sample;
 }
 
-}  // namespace
-
-std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<TokenIds>& prompts,
-                                          const std::vector<std::int64_t>& prompt_ids,
-                                          const GenerationOptions& options) {
-  RLUF_ASSERT(prompts.size() == prompt_ids.size());
-  torch::NoGradGuard no_grad;
-  const Engine engine(model, prompts.size());
-  std::vector<std::vector<Sample>> samples(prompts.size());
-  for (std::int64_t unit = 0; unit < num_units(prompts, options); ++unit)
-    generate_units(engine, prompts, prompt_ids, options, unit, samples);
-  return samples;
-}
-
-std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const std::vector<TokenIds>& prompts,
-                                                     const std::vector<std::int64_t>& prompt_ids,
-                                                     const GenerationOptions& options, const Communicator& data) {
-  RLUF_ASSERT(prompts.size() == prompt_ids.size());
-  torch::NoGradGuard no_grad;
-  const Engine engine(model, prompts.size());
-  std::vector<std::vector<Sample>> samples(prompts.size());
-  const std::int64_t units = num_units(prompts, options), size = data.size(), rounds = (units + size - 1) / size;
-  Progress progress("generation", "units", rounds);
-  for (std::int64_t round = 0; round < rounds; ++round) {
-    guarded(data, [&] {
-      const std::int64_t unit = round * size + data.rank();
-      if (unit < units) generate_units(engine, prompts, prompt_ids, options, unit, samples);
-    });
-    progress.update(round + 1);
-    stop_if_requested(data, "generating");
-  }
-  if (size == 1) return samples;
+/// Everyone's samples to all.
+void exchange(std::vector<std::vector<Sample>>& samples, std::int64_t num_samples, const Communicator& data) {
+  if (data.size() == 1) return;
   std::vector<std::int64_t> mine;
-  for (std::size_t p = 0; p < prompts.size(); ++p) {
+  for (std::size_t p = 0; p < samples.size(); ++p) {
     if (samples[p].empty()) continue;
     mine.push_back(static_cast<std::int64_t>(p));
     for (const Sample& sample : samples[p]) append(mine, sample);
@@ -162,8 +182,99 @@ std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const s
   for (std::size_t next = 0; next < all.size();) {
     auto& target = samples[static_cast<std::size_t>(all[next++])];
     target.clear();
-    for (std::int64_t k = 0; k < options.num_samples; ++k) target.push_back(take(all, next));
+    for (std::int64_t k = 0; k < num_samples; ++k) target.push_back(take(all, next));
   }
+}
+
+/// This rank's part of generate_over_ranks. @return whether all of it was done; not if others failed or the world asks
+/// for a stop
+bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
+                    const Communicator& data, std::vector<std::vector<Sample>>& samples) {
+  const std::int64_t total = std::ssize(order);
+  Progress progress("generation", "prompts", total);
+  std::int64_t num_taken = 0;
+  double last_look_seconds = 0;
+  bool stopped = false;
+  const auto next_prompt = [&]() -> std::optional<std::size_t> {
+    const std::int64_t number = in_turn ? num_taken * data.size() + data.rank() : counter.next();
+    ++num_taken;
+    return number < total ? std::optional(order[static_cast<std::size_t>(number)]) : std::nullopt;
+  };
+  const auto go_on = [&] {
+    if (now_seconds() - last_look_seconds < kLookSeconds) return true;
+    last_look_seconds = now_seconds();
+    const std::int64_t taken = in_turn ? num_taken * data.size() : counter.num_handed_out();
+    progress.update(std::min(taken, total - 1));  // those that were taken are not done yet
+    if (stop_wanted_here()) counter.close();
+    stopped = counter.is_closed();
+    return !stopped;
+  };
+  try {
+    engine.run(next_prompt, go_on, samples, nullptr);
+  } catch (...) {
+    counter.close();  // so that nobody works on in vain
+    throw;
+  }
+  if (!stopped) progress.update(total);
+  return !stopped;
+}
+
+}  // namespace
+
+void BatchingOptions::describe(OptionTable& table) {
+  table.add("prompts_per_batch", &prompts_per_batch,
+            {.text = "prompts that one rank continues at a time; the next one begins where one has ended",
+             .unit = "prompts",
+             .low = 1,
+             .high = 65536});
+  table.add("prefill_tokens", &prefill_tokens,
+            {.text = "tokens of prompts that one step of generation computes at most, beside one of each response",
+             .unit = "tokens",
+             .low = 1,
+             .high = 1048576});
+  table.add("cache_mebibytes", &cache_mebibytes,
+            {.text = "keys and values that one rank keeps; where they are too few, responses wait and are recomputed; "
+                     "0: what prompts_per_batch prompts need at their longest",
+             .unit = "MiB",
+             .low = 0,
+             .high = 1e9});
+}
+
+std::int64_t cache_memory_bytes(const LlamaConfig& config, const GenerationOptions& options, std::int64_t max_tokens) {
+  return cache_block_bytes(config) *
+         cache_blocks(config, options, max_tokens - options.max_new_tokens, options.batching.prompts_per_batch);
+}
+
+std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<TokenIds>& prompts,
+                                          const std::vector<std::int64_t>& prompt_ids, const GenerationOptions& options,
+                                          SchedulerCounts* counts) {
+  RLUF_ASSERT(prompts.size() == prompt_ids.size());
+  std::vector<std::vector<Sample>> samples(prompts.size());
+  if (prompts.empty()) return samples;
+  const torch::NoGradGuard no_grad;
+  const std::vector<std::size_t> order = longest_first(prompts);
+  std::size_t next = 0;
+  const auto next_prompt = [&] { return next < order.size() ? std::optional(order[next++]) : std::nullopt; };
+  Engine(model, prompts, prompt_ids, options, 1)
+      .run(
+          next_prompt, [] { return true; }, samples, counts);
+  return samples;
+}
+
+std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const std::vector<TokenIds>& prompts,
+                                                     const std::vector<std::int64_t>& prompt_ids,
+                                                     const GenerationOptions& options, const Communicator& data) {
+  RLUF_ASSERT(prompts.size() == prompt_ids.size());
+  std::vector<std::vector<Sample>> samples(prompts.size());
+  if (prompts.empty()) return samples;
+  const torch::NoGradGuard no_grad;
+  WorkCounter counter(data);
+  guarded(data, [&] {
+    Engine engine(model, prompts, prompt_ids, options, data.size());
+    generate_share(engine, longest_first(prompts), !model.device().is_cpu(), counter, data, samples);
+  });
+  stop_if_requested(data, "generating");
+  exchange(samples, options.num_samples, data);
   return samples;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -78,8 +79,11 @@ void look_for_file(bool remove) {
 
 void look_at_clock() {
   const double now = now_seconds();
-  if (control.last_asked_seconds > 0)
-    control.step_seconds = std::max(0.98 * control.step_seconds, now - control.last_asked_seconds);
+  if (control.last_asked_seconds > 0) {
+    // The longest step so far, which loses 2 % of itself for each such time that passes, in however many questions.
+    const double passed = now - control.last_asked_seconds, longest = std::max(control.step_seconds, 1e-3);
+    control.step_seconds = std::max(passed, longest * std::pow(0.98, passed / longest));
+  }
   control.last_asked_seconds = now;
   if (now + control.step_seconds + control.checkpoint_seconds + control.margin_seconds > control.deadline_seconds)
     seen.note(Request::kStop, kClock);
@@ -130,10 +134,14 @@ Request requested(const Communicator& comm) {
 
 std::string request_origin() { return control.origin_text; }
 
-void stop_here_if_requested(const std::string& doing) {
+bool stop_wanted_here() {
   look_for_file(false);
   look_at_clock();
-  if (seen.stop == kNobody) return;
+  return seen.stop != kNobody;
+}
+
+void stop_here_if_requested(const std::string& doing) {
+  if (!stop_wanted_here()) return;
   throw Error(ExitCode::kStopped, concat("stopped by ", kOriginNames[seen.stop], ", while ", doing,
                                          " (finished parts are kept): run the same command again to continue"));
 }

@@ -22,7 +22,9 @@ static Json answer(const Llama& model, const Json& request) {
   options.num_samples = request.at("samples");
   options.sampling.temperature = request.at("temperature");
   options.seed = request.at("seed");
-  options.prompts_per_batch = static_cast<std::int64_t>(prompts.size());
+  options.stop_ids = request.value("stop_ids", std::vector<std::int32_t>());
+  options.batching.prompts_per_batch = request.value("prompts_per_batch", static_cast<std::int64_t>(prompts.size()));
+  options.batching.prefill_tokens = request.value("prefill_tokens", options.batching.prefill_tokens);
   const double start = now_seconds();
   const auto samples = generate(model, prompts, prompt_ids, options);
   Json result{{"seconds", now_seconds() - start}, {"tokens", Json::array()}, {"log_probs", Json::array()}};

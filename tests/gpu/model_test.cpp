@@ -88,7 +88,7 @@ TEST_F(ModelOnGpu, GeneratesTheTokensOfTheCpu) {
   for (const double temperature : {0.0, 1.0}) {
     GenerationOptions options{.max_new_tokens = 32, .num_samples = temperature > 0 ? 4 : 1, .stop_ids = {1}, .seed = 7};
     options.sampling.temperature = temperature;
-    options.prompts_per_batch = 4;
+    options.batching.prompts_per_batch = 4;
     const auto wanted = generate(here, documents, ids, options), found = generate(*there, documents, ids, options);
     for (std::size_t p = 0; p < wanted.size(); ++p)
       for (std::size_t k = 0; k < wanted[p].size(); ++k) {

@@ -32,7 +32,7 @@ Objective toy(const std::string& name, double weight, const std::string& word) {
 std::vector<RoundMetrics> rounds_on(at::Device device) {
   PolicyOptions options;
   options.prompts_per_round = 6;
-  options.prompts_per_batch = 3;
+  options.batching.prompts_per_batch = 3;
   options.max_new_tokens = 12;
   options.rounds = 2;
   options.train.learning_rate = 1e-3;

@@ -52,7 +52,7 @@ TEST_F(Speed, TrainingAndGeneration) {
     greedy.sampling.temperature = 0;
     figure("greedy decode, batch 1, " + name,
            64 / seconds_of(2, [&] { generate(*model, {documents[0]}, {0}, greedy); }), "tokens/s");
-    const GenerationOptions rollout{.max_new_tokens = 64, .num_samples = 4, .prompts_per_batch = 32};
+    const GenerationOptions rollout{.max_new_tokens = 64, .num_samples = 4, .batching = {.prompts_per_batch = 32}};
     std::vector<std::int64_t> ids(32);
     figure("rollout of 32 prompts x 4 samples, " + name,
            32 * 4 * 64 / seconds_of(1, [&] { generate(*model, documents, ids, rollout); }), "tokens/s");

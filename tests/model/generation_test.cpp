@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "rluf/core/error.hpp"
 #include "rluf/model/scoring.hpp"
 
@@ -29,6 +32,34 @@ Llama small_model(std::int64_t num_scores = 0) {
 
 std::vector<TokenIds> some_prompts() {
   return {{1, 2, 3, 4, 5}, {6}, {7, 8, 9}, {10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27}};
+}
+
+/// Twelve prompts of 20 to 53 tokens, many of which begin with the same two blocks.
+std::vector<TokenIds> prompts_that_begin_alike() {
+  std::vector<TokenIds> prompts;
+  for (std::int32_t p = 0; p < 12; ++p) {
+    TokenIds& prompt = prompts.emplace_back();
+    for (std::int32_t t = 0; t < 20 + 3 * p; ++t) prompt.push_back(5 + (t < 33 ? t + p % 3 : 100 + 7 * p + t));
+  }
+  return prompts;
+}
+
+std::vector<std::int64_t> ids_of(const std::vector<TokenIds>& prompts) {
+  std::vector<std::int64_t> ids(prompts.size());
+  std::iota(ids.begin(), ids.end(), 10);
+  return ids;
+}
+
+void expect_equal(const std::vector<std::vector<Sample>>& found, const std::vector<std::vector<Sample>>& expected) {
+  ASSERT_EQ(found.size(), expected.size());
+  for (std::size_t p = 0; p < expected.size(); ++p) {
+    ASSERT_EQ(found[p].size(), expected[p].size());
+    for (std::size_t k = 0; k < expected[p].size(); ++k) {
+      EXPECT_EQ(found[p][k].tokens, expected[p][k].tokens) << p << " " << k;
+      EXPECT_EQ(found[p][k].log_probs, expected[p][k].log_probs) << p << " " << k;
+      EXPECT_EQ(found[p][k].finished, expected[p][k].finished) << p << " " << k;
+    }
+  }
 }
 
 GenerationOptions some_options() {
@@ -81,19 +112,81 @@ TEST(Generation, ASampleDoesNotDependOnTheOthers) {
   }
 }
 
+TEST(Generation, BatchesChunksAndCacheChangeNoBit) {
+  std::int64_t times_set_back = 0, shared_tokens = 0;
+  for (const at::ScalarType type : {torch::kFloat32, torch::kBFloat16}) {
+    Llama model = small_model();
+    model.set_compute_type(type);
+    const auto prompts = prompts_that_begin_alike();
+    GenerationOptions options = some_options();
+    options.num_samples = 8;  // so that a MiB is too little for twelve prompts
+    options.batching = {.prompts_per_batch = 1, .prefill_tokens = 1000};
+    const auto expected = generate(model, prompts, ids_of(prompts), options);
+    for (const std::int64_t prefill_tokens : {1, 7, 1000})
+      for (const std::int64_t prompts_per_batch : {2, 12})
+        for (const std::int64_t cache_mebibytes : {0, 1}) {
+          options.batching = {prompts_per_batch, prefill_tokens, cache_mebibytes};
+          SchedulerCounts counts;
+          expect_equal(generate(model, prompts, ids_of(prompts), options, &counts), expected);
+          times_set_back += counts.times_set_back;
+          shared_tokens += counts.shared_tokens;
+        }
+  }
+  EXPECT_GT(times_set_back, 0) << "the smaller cache held everything";
+  EXPECT_GT(shared_tokens, 0);
+}
+
+/// LibTorch's operations round otherwise, so only sure choices are the same.
+TEST(Generation, TheDevicesEngineGivesTheTokensOfTheHosts) {
+  const Llama model = small_model();
+  const auto prompts = prompts_that_begin_alike();
+  GenerationOptions options = some_options();
+  options.sampling.temperature = 0;
+  options.num_samples = 8;
+  const auto expected = generate(model, prompts, ids_of(prompts), options);
+  options.use_library = true;
+  std::int64_t times_set_back = 0;
+  for (const std::int64_t prefill_tokens : {5, 1000})
+    for (const std::int64_t cache_mebibytes : {0, 1}) {
+      options.batching = {
+          .prompts_per_batch = 12, .prefill_tokens = prefill_tokens, .cache_mebibytes = cache_mebibytes};
+      SchedulerCounts counts;
+      const auto samples = generate(model, prompts, ids_of(prompts), options, &counts);
+      times_set_back += counts.times_set_back;
+      for (std::size_t p = 0; p < samples.size(); ++p)
+        for (std::size_t k = 0; k < samples[p].size(); ++k) {
+          EXPECT_EQ(samples[p][k].tokens, expected[p][k].tokens);
+          for (std::size_t t = 0; t < samples[p][k].log_probs.size(); ++t)
+            EXPECT_NEAR(samples[p][k].log_probs[t], expected[p][k].log_probs[t], 1e-3);
+        }
+    }
+  EXPECT_GT(times_set_back, 0);
+}
+
 TEST(Generation, OverRanksEveryoneGetsTheSameSamples) {
   const Communicator world = Communicator::world();
   const Llama model = small_model();
+  const auto prompts = prompts_that_begin_alike();
+  const auto expected = generate(model, prompts, ids_of(prompts), some_options());
+  for (const std::int64_t prompts_per_batch : {1, 3, 100}) {
+    GenerationOptions options = some_options();
+    options.batching.prompts_per_batch = prompts_per_batch;
+    expect_equal(generate_over_ranks(model, prompts, ids_of(prompts), options, world), expected);
+  }
+  EXPECT_TRUE(generate_over_ranks(model, {}, {}, some_options(), world).empty());
+}
+
+TEST(Generation, AnErrorOfOneRankIsAllRanks) {
+  const Communicator world = Communicator::world();
+  Llama model = small_model();
+  if (world.rank() == world.size() - 1) {  // its logits are not numbers
+    const torch::NoGradGuard no_grad;
+    at::Tensor(model.parameters().back().second).fill_(std::nan(""));
+  }
   GenerationOptions options = some_options();
-  options.prompts_per_batch = 1;
-  const auto expected = generate(model, some_prompts(), {0, 1, 2, 3}, some_options());
-  const auto samples = generate_over_ranks(model, some_prompts(), {0, 1, 2, 3}, options, world);
-  for (std::size_t p = 0; p < expected.size(); ++p)
-    for (std::size_t k = 0; k < expected[p].size(); ++k) {
-      EXPECT_EQ(samples[p][k].tokens, expected[p][k].tokens);
-      EXPECT_EQ(samples[p][k].log_probs, expected[p][k].log_probs);
-      EXPECT_EQ(samples[p][k].finished, expected[p][k].finished);
-    }
+  options.batching.prompts_per_batch = 1;
+  const auto prompts = prompts_that_begin_alike();
+  EXPECT_THROW(generate_over_ranks(model, prompts, ids_of(prompts), options, world), SharedError);
 }
 
 TEST(Generation, BadRequestsAreNamed) {
@@ -102,6 +195,16 @@ TEST(Generation, BadRequestsAreNamed) {
   EXPECT_THROW(generate(small_model(1), {{1}}, {0}, options), Error);
   options.max_new_tokens = 200;
   EXPECT_THROW(generate(small_model(), {{1}}, {0}, options), Error);
+  LlamaConfig wide;  // a block of its cache is larger than the cache
+  wide.vocab_size = 8;
+  wide.hidden_size = 2;
+  wide.intermediate_size = 2;
+  wide.num_layers = 1;
+  wide.num_heads = wide.num_kv_heads = 64;
+  wide.head_dim = 256;
+  options = some_options();
+  options.batching.cache_mebibytes = 1;
+  EXPECT_THROW(generate(Llama(wide, 3, torch::kCPU), {{1}}, {0}, options), Error);
 }
 
 }  // namespace

@@ -99,7 +99,7 @@ class Toy {
 PolicyOptions toy_options() {
   PolicyOptions options;
   options.prompts_per_round = 7;
-  options.prompts_per_batch = 2;
+  options.batching.prompts_per_batch = 2;
   options.max_new_tokens = 6;
   options.rounds = 3;
   options.train.learning_rate = 1e-2;
@@ -176,7 +176,7 @@ TEST(PolicyRound, WithoutJudgesCapAndWeightsItIsRaftBitForBit) {  // invariant 2
     generation.stop_ids = {23};
     generation.seed = 11;
     generation.round = 1;
-    generation.prompts_per_batch = options.prompts_per_batch;
+    generation.batching = options.batching;
     std::vector<TokenIds> tokens;
     std::vector<std::int64_t> ids;
     for (const Prompt& prompt : raft.prompts()) {

@@ -30,7 +30,7 @@ class ValidateTest : public StageTest {
     policy_.max_new_tokens = 12;
     options_.samples_per_prompt = 2;
     options_.bootstrap_replicates = 40;
-    options_.prompts_per_batch = 8;
+    options_.batching.prompts_per_batch = 8;
     options_.ab_responses_per_user = 3;
     with_context([&](const StageContext& context) { run_dataset(data_, context); });
     if (world_.rank() == 0) make_models();

@@ -1,6 +1,6 @@
 #pragma once
-/// Products of a few rows with weight matrices on the host: decoding reads every weight once a step, so the kernel is
-/// bound by memory, not by arithmetic.
+/// Products of rows with weight matrices on the host. For a few rows, as in decoding, they are bound by the memory from
+/// which every weight is read once.
 #include <cstdint>
 #include <span>
 
@@ -15,7 +15,8 @@ struct WeightMatrix {
 
 enum class Store { kReplace, kAdd };
 
-/// out[r] = (or +=) the products of x[r] with all matrices, side by side, in float32.
+/// out[r] = (or +=) the products of x[r] with all matrices, side by side, summed in float32. For bfloat16 matrices x is
+/// rounded to bfloat16 first, as in training.
 /// @shape x [num_rows, num_inputs], out [num_rows, sum of num_outputs]
 /// A row's result does not depend on the other rows, nor on the number of threads.
 void linear_rows(std::span<const float> x, std::int64_t num_inputs, std::span<const WeightMatrix> weights,

@@ -84,6 +84,9 @@ class Llama {
   const at::Tensor& parameter(const std::string& name) const;
   /// Parameter i in one piece. @collective over the shard and tensor axes
   at::Tensor whole_parameter(std::size_t i) const;
+  /// Rotary angles of every position. @shape [max_position_embeddings, head_dim] float32
+  const at::Tensor& rope_cos() const { return rope_cos_; }
+  const at::Tensor& rope_sin() const { return rope_sin_; }
   /// Lets gradients flow to the last `layers` layers and the heads: -1 all, 0 heads only.
   void set_trainable_layers(std::int64_t layers);
   /// Where gradients go that the layout divides; those of other parameters go to their grad. Null: nowhere.

@@ -32,8 +32,9 @@ Request requested(const Communicator& comm);
 std::string request_origin();
 /// The same for a loop that has nothing to write. @collective @throws Error(kStopped)
 void stop_if_requested(const Communicator& comm, const std::string& doing);
-/// For a loop of this rank alone, inside guarded(): looks only here, at all sources. Not collective.
-/// @throws Error(kStopped)
+/// For a loop of this rank alone: looks only here, at all sources. Not collective.
+bool stop_wanted_here();
+/// The same inside guarded(). @throws Error(kStopped)
 void stop_here_if_requested(const std::string& doing);
 
 }  // namespace rluf

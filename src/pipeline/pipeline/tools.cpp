@@ -104,7 +104,8 @@ void tool_generate(const RunConfig& config, const std::vector<std::string>& oper
                                             .num_samples = 1,
                                             .sampling = config.policy.sampling,
                                             .stop_ids = text->chat.stop_ids(),
-                                            .seed = static_cast<std::uint64_t>(config.run.seed)},
+                                            .seed = static_cast<std::uint64_t>(config.run.seed),
+                                            .batching = config.policy.batching},
                                            grid.world);
   if (grid.world.rank() != 0) return;
   for (std::size_t i = 0; i < rows.size(); ++i) {

@@ -12,14 +12,12 @@ namespace rluf {
 std::vector<Sample> draw_baselines(const Llama& reference, const std::vector<Prompt>& prompts,
                                    const PolicyOptions& options, const std::vector<std::int32_t>& stop_ids,
                                    std::uint64_t seed, const Communicator& data) {
-  GenerationOptions generation;
-  generation.max_new_tokens = options.max_new_tokens;
-  generation.sampling = options.sampling;
+  GenerationOptions generation = options.generation();
+  generation.num_samples = 1;
   generation.stop_ids = stop_ids;
   generation.seed = seed;
-  generation.prompts_per_batch = options.prompts_per_batch;
-  // In groups, so that the watchdog and the user see it move.
-  const auto group = static_cast<std::size_t>(options.prompts_per_batch * 4 * data.size());
+  // In groups, each long enough that its end, where some have nothing to do, is short.
+  const auto group = static_cast<std::size_t>(options.batching.prompts_per_batch * 64 * data.size());
   std::vector<Sample> baselines;
   Progress progress("policy baseline", "prompts", static_cast<long>(prompts.size()));
   for (std::size_t first = 0; first < prompts.size(); first += group) {

@@ -27,7 +27,9 @@ nlohmann::json identity_of(PolicyOptions options, const std::string& base, doubl
   options.describe(table);
   nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
   const std::set<std::string> free = {
-      "love_weights", "base", "checkpoint_every_rounds", "micro_batch_tokens", "closing_phrases", "skip_bad_steps"};
+      "love_weights",    "base",           "checkpoint_every_rounds", "micro_batch_tokens",
+      "closing_phrases", "skip_bad_steps", "prompts_per_batch",       "prefill_tokens",
+      "cache_mebibytes"};
   for (const auto& entry : table.entries())
     if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
   return identity;

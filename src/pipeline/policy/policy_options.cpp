@@ -26,8 +26,7 @@ void PolicyOptions::describe(OptionTable& table) {
   table.add("steps_per_round", &steps_per_round,
             {.text = "optimizer steps on the chosen responses of a round", .unit = "steps", .low = 1, .high = 64});
   table.add("max_new_tokens", &max_new_tokens, {.text = "longest response", .unit = "tokens", .low = 1});
-  table.add("prompts_per_batch", &prompts_per_batch,
-            {.text = "prompts that one rank generates for at a time", .unit = "prompts", .low = 1});
+  batching.describe(table);
   table.add("temperature", &sampling.temperature, {.text = "of the draws; 0: greedy", .low = 0, .high = 100});
   table.add("top_p", &sampling.top_p, {.text = "smallest set of tokens of this probability", .low = 0, .high = 1});
   table.add("top_k", &sampling.top_k, {.text = "number of tokens to draw from; 0: all", .unit = "tokens", .low = 0});
@@ -93,13 +92,16 @@ CrraftRules PolicyOptions::rules() const {
   return {kl_max, baseline_kl_check, weighting == "one" ? Weighting::kOne : Weighting::kCalibrated};
 }
 
+GenerationOptions PolicyOptions::generation() const {
+  return {.max_new_tokens = max_new_tokens, .num_samples = num_samples, .sampling = sampling, .batching = batching};
+}
+
 std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOptions& data,
                                      const StageContext& context) {
   const std::string base = starting_model(options.base, context);
   const LlamaConfig config = LlamaConfig::from_folder(base);
-  const std::int64_t cached_tokens = options.prompts_per_batch * options.num_samples * data.max_tokens;
   std::int64_t bytes = text_memory_bytes(base) + inference_memory_bytes(config, options.train.micro_batch_tokens) +
-                       4 * cached_tokens * config.num_layers * 2 * config.num_kv_heads * config.head_dim;
+                       cache_memory_bytes(config, options.generation(), data.max_tokens);
   for (const char* name : {"love", "helpfulness", "safety"})
     if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
       bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));

@@ -29,14 +29,10 @@ Document join(const TokenIds& prompt, const TokenIds& response) {
 
 Rollout draw(const Llama& policy, const RoundSetting& setting, const std::vector<const Prompt*>& prompts,
              std::int64_t round) {
-  GenerationOptions generation;
-  generation.max_new_tokens = setting.options.max_new_tokens;
-  generation.num_samples = setting.options.num_samples;
-  generation.sampling = setting.options.sampling;
+  GenerationOptions generation = setting.options.generation();
   generation.stop_ids = setting.stop_ids;
   generation.seed = setting.seed;
   generation.round = static_cast<std::uint64_t>(round) + 1;  // 0 drew the baseline responses
-  generation.prompts_per_batch = setting.options.prompts_per_batch;
   std::vector<TokenIds> tokens;
   std::vector<std::int64_t> ids;
   for (const Prompt* prompt : prompts) {

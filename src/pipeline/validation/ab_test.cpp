@@ -17,8 +17,8 @@ constexpr std::uint64_t kAbRound = std::uint64_t{1} << 42;
 /// Far from the steps of the world's own streams, which count draws and users.
 constexpr std::uint64_t kDealing = (std::uint64_t{1} << 62) + 1, kHearts = (std::uint64_t{1} << 62) + 2;
 constexpr std::int64_t kMostConversations = std::int64_t{1} << 24;  ///< of one user
-/// The arm answers this many units of prompts_per_batch at a time, so that only these stand in memory.
-constexpr std::int64_t kUnitsAtOnce = 64;
+/// The arm answers this many times prompts_per_batch prompts at a time, so that only these stand in memory.
+constexpr std::int64_t kBatchesAtOnce = 64;
 
 std::int64_t conversation_id(std::int64_t user, std::int64_t k) { return user * kMostConversations + k; }
 
@@ -73,7 +73,7 @@ AbArm run_ab_arm(const Arm& arm, const ArmModel& model, std::int64_t position, s
        {&result.hearts, &result.love_chances, &result.closings, &result.helpfulness, &result.safety, &result.tokens})
     column->assign(result.responses.size(), 0.0);
 
-  const auto at_once = static_cast<std::size_t>(options.prompts_per_batch * kUnitsAtOnce);
+  const auto at_once = static_cast<std::size_t>(options.batching.prompts_per_batch * kBatchesAtOnce);
   Progress progress("validate A/B " + arm.name, "responses", static_cast<long>(visits.size()));
   for (std::size_t first = 0; first < visits.size(); first += at_once) {
     const std::span group(visits.begin() + static_cast<std::ptrdiff_t>(first),

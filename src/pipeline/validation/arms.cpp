@@ -50,7 +50,7 @@ std::vector<std::vector<Answer>> ArmModel::answer(const std::vector<std::vector<
                                             .stop_ids = text_->chat.stop_ids(),
                                             .seed = context_.seed(),
                                             .round = round,
-                                            .prompts_per_batch = options_.prompts_per_batch},
+                                            .batching = options_.batching},
                                            context_.grid.world);
   std::vector<std::vector<Answer>> answers(prompts.size());
   for (std::size_t i = 0; i < prompts.size(); ++i)

@@ -17,8 +17,7 @@ void ValidationOptions::describe(OptionTable& table) {
   table.add("top_p", &sampling.top_p,
             {.text = "smallest set of tokens with this probability is drawn from", .low = 1e-6, .high = 1});
   table.add("top_k", &sampling.top_k, {.text = "tokens drawn from; 0: all", .unit = "tokens", .low = 0, .high = 1e9});
-  table.add("prompts_per_batch", &prompts_per_batch,
-            {.text = "prompts that one rank answers at a time", .unit = "prompts", .low = 1, .high = 65536});
+  batching.describe(table);
   table.add("micro_batch_tokens", &micro_batch_tokens,
             {.text = "packed tokens of one forward pass of one rank", .unit = "tokens", .low = 1});
   table.add("bootstrap_replicates", &bootstrap_replicates,

@@ -19,7 +19,8 @@ struct PolicyOptions {
   bool normalize_weights = false;
   std::string base = "";  ///< starting policy; empty: models/reference, else model.base
   std::int64_t rounds = 40, prompts_per_round = 16, num_samples = 4, steps_per_round = 1;
-  std::int64_t max_new_tokens = 128, prompts_per_batch = 8;
+  std::int64_t max_new_tokens = 128;
+  BatchingOptions batching;
   SamplingOptions sampling;
   std::string baseline = "reference";  ///< or preferred
   double baseline_weight = 0.5;
@@ -34,6 +35,8 @@ struct PolicyOptions {
   /// @throws Error(kBadInput) for options that contradict each other
   void check() const;
   CrraftRules rules() const;
+  /// How responses are drawn, but for seed, round and stop tokens.
+  GenerationOptions generation() const;
   Divisor divisor() const { return normalize == "kept" ? Divisor::kKept : Divisor::kBatch; }
   LengthNorm length_normalization() const { return length_norm == "tokens" ? LengthNorm::kTokens : LengthNorm::kNone; }
 };

@@ -15,7 +15,8 @@ struct ValidationOptions {
   std::int64_t samples_per_prompt = 4;  ///< answers of each arm to each held-out prompt
   std::int64_t max_new_tokens = 0;      ///< 0: as policy.max_new_tokens
   SamplingOptions sampling;
-  std::int64_t prompts_per_batch = 64, micro_batch_tokens = 2048;
+  BatchingOptions batching{.prompts_per_batch = 64};
+  std::int64_t micro_batch_tokens = 2048;
   std::int64_t bootstrap_replicates = 1000;
   bool ab = true;                      ///< only in a simulated world
   std::int64_t ab_users = 0;           ///< 0: the whole population
