@@ -21,7 +21,7 @@ struct RunBatch {
 class DeviceDecoder : public Decoder {
  public:
   DeviceDecoder(const Llama& model, std::int64_t num_blocks) : model_(model) {
-    const LlamaConfig& config = model.config();
+    const LlamaConfig config = model.part_config();
     const std::vector<std::int64_t> shape{num_blocks * kBlockTokens, config.num_kv_heads, config.head_dim};
     for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
       keys_.push_back(torch::zeros(shape, torch::TensorOptions(model.device())));

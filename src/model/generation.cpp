@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <bit>
 #include <functional>
+#include <limits>
 #include <numeric>
 #include <optional>
 
@@ -65,7 +66,7 @@ class Engine {
     // No rank takes more at a time than its share, so that there is work for all.
     const std::int64_t at_once =
         std::min(options.batching.prompts_per_batch, (num_prompts + num_ranks - 1) / num_ranks);
-    limits_ = {.num_blocks = cache_blocks(trained.config(), options, longest, at_once),
+    limits_ = {.num_blocks = cache_blocks(trained.part_config(), options, longest, at_once),
                .block_tokens = kBlockTokens,
                .max_running = at_once * options.num_samples,
                .prefill_tokens = options.batching.prefill_tokens};
@@ -170,15 +171,15 @@ Sample take(const std::vector<std::int64_t>& numbers, std::size_t& next) {
 }
 
 /// Everyone's samples to all.
-void exchange(std::vector<std::vector<Sample>>& samples, std::int64_t num_samples, const Communicator& data) {
-  if (data.size() == 1) return;
+void exchange(std::vector<std::vector<Sample>>& samples, std::int64_t num_samples, const Communicator& replicas) {
+  if (replicas.size() == 1) return;
   std::vector<std::int64_t> mine;
   for (std::size_t p = 0; p < samples.size(); ++p) {
     if (samples[p].empty()) continue;
     mine.push_back(static_cast<std::int64_t>(p));
     for (const Sample& sample : samples[p]) append(mine, sample);
   }
-  const std::vector<std::int64_t> all = data.all_gather(mine);
+  const std::vector<std::int64_t> all = replicas.all_gather(mine);
   for (std::size_t next = 0; next < all.size();) {
     auto& target = samples[static_cast<std::size_t>(all[next++])];
     target.clear();
@@ -186,27 +187,37 @@ void exchange(std::vector<std::vector<Sample>>& samples, std::int64_t num_sample
   }
 }
 
+/// What the first rank of the tensor axis says, for all of them: they do the same work together.
+std::int64_t agreed(std::int64_t value, const LayoutPointer& layout) {
+  if (!layout || layout->grid.tensor.size() == 1) return value;
+  const Communicator& axis = layout->grid.tensor;
+  return axis.all_reduce(axis.rank() == 0 ? value : std::numeric_limits<std::int64_t>::min(), Reduce::kMax);
+}
+
 /// This rank's part of generate_over_ranks. @return whether all of it was done; not if others failed or the world asks
 /// for a stop
 bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
-                    const Communicator& data, std::vector<std::vector<Sample>>& samples) {
+                    const Communicator& replicas, const LayoutPointer& layout,
+                    std::vector<std::vector<Sample>>& samples) {
   const std::int64_t total = std::ssize(order);
   Progress progress("generation", "prompts", total);
   std::int64_t num_taken = 0;
   double last_look_seconds = 0;
   bool stopped = false;
   const auto next_prompt = [&]() -> std::optional<std::size_t> {
-    const std::int64_t number = in_turn ? num_taken * data.size() + data.rank() : counter.next();
+    const bool asks = !layout || layout->grid.tensor.rank() == 0;
+    const std::int64_t number =
+        in_turn ? num_taken * replicas.size() + replicas.rank() : agreed(asks ? counter.next() : 0, layout);
     ++num_taken;
     return number < total ? std::optional(order[static_cast<std::size_t>(number)]) : std::nullopt;
   };
   const auto go_on = [&] {
-    if (now_seconds() - last_look_seconds < kLookSeconds) return true;
+    if (agreed(std::int64_t{now_seconds() - last_look_seconds < kLookSeconds}, layout) == 1) return true;
     last_look_seconds = now_seconds();
-    const std::int64_t taken = in_turn ? num_taken * data.size() : counter.num_handed_out();
+    const std::int64_t taken = in_turn ? num_taken * replicas.size() : counter.num_handed_out();
     progress.update(std::min(taken, total - 1));  // those that were taken are not done yet
     if (stop_wanted_here()) counter.close();
-    stopped = counter.is_closed();
+    stopped = agreed(std::int64_t{counter.is_closed()}, layout) == 1;
     return !stopped;
   };
   try {
@@ -263,18 +274,20 @@ std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<
 
 std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const std::vector<TokenIds>& prompts,
                                                      const std::vector<std::int64_t>& prompt_ids,
-                                                     const GenerationOptions& options, const Communicator& data) {
+                                                     const GenerationOptions& options, const Communicator& comm) {
   RLUF_ASSERT(prompts.size() == prompt_ids.size());
   std::vector<std::vector<Sample>> samples(prompts.size());
   if (prompts.empty()) return samples;
   const torch::NoGradGuard no_grad;
-  WorkCounter counter(data);
-  guarded(data, [&] {
-    Engine engine(model, prompts, prompt_ids, options, data.size());
-    generate_share(engine, longest_first(prompts), !model.device().is_cpu(), counter, data, samples);
+  const Communicator& replicas = replicas_of(model.layout(), comm);
+  WorkCounter counter(comm);
+  guarded(comm, [&] {
+    Engine engine(model, prompts, prompt_ids, options, replicas.size());
+    generate_share(engine, longest_first(prompts), !model.device().is_cpu(), counter, replicas, model.layout(),
+                   samples);
   });
-  stop_if_requested(data, "generating");
-  exchange(samples, options.num_samples, data);
+  stop_if_requested(comm, "generating");
+  exchange(samples, options.num_samples, replicas);
   return samples;
 }
 

@@ -47,6 +47,7 @@ GradientSum::GradientSum(Llama& model, std::int64_t num_micro_batches, bool repr
 GradientSum::~GradientSum() { model_.set_gradient_sink(nullptr); }
 
 void GradientSum::add_to(at::Tensor& sums, const at::Tensor& gradient) {
+  if (gradient.is_meta()) return;  // shapes without numbers
   if (!reproducible_) {
     sums.add_(gradient);
   } else if (gradient.is_cpu()) {
@@ -71,6 +72,7 @@ void GradientSum::add(const std::vector<std::size_t>& indices, const std::vector
   const torch::NoGradGuard no_grad;
   if (more_to_come) {
     awaiting_ = gradients.at(0).to(torch::kFloat32);
+    awaited_ = indices.at(0);
     return;
   }
   std::vector<at::Tensor> whole;
@@ -86,7 +88,7 @@ void GradientSum::add(const std::vector<std::size_t>& indices, const std::vector
     rows.push_back(placement.shards);
     to.push_back(&sum);
   }
-  if (awaiting_.defined()) whole.at(0) = whole[0] + std::exchange(awaiting_, at::Tensor());
+  if (awaiting_.defined() && indices[0] == awaited_) whole.at(0) = whole[0] + std::exchange(awaiting_, at::Tensor());
   const at::Tensor packed = pack_rows(whole, rows);
   at::Tensor terms = torch::zeros(packed.sizes(), to[0]->values.options());
   add_to(terms, packed);

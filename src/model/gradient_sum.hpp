@@ -35,7 +35,8 @@ class GradientSum : public GradientSink {
   bool reproducible_, fits_ = true;
   double largest_ = 0;
   std::vector<Sum> sums_;
-  at::Tensor awaiting_;  ///< gradient of the one parameter that a pass uses twice, until its second use
+  std::size_t awaited_ = 0;  ///< the one parameter that a pass uses twice
+  at::Tensor awaiting_;      ///< its gradient of the first use, until the second
 };
 
 }  // namespace rluf

@@ -38,10 +38,13 @@ struct Layer {
 class HostDecoder : public Decoder {
  public:
   HostDecoder(const Llama& model, std::int64_t num_blocks)
-      : model_(model), config_(model_.config()), head_(projection({head_weight(model_)})) {
+      : model_(model),
+        config_(model_.part_config()),
+        axis_(tensor_axis(model_)),
+        head_(projection({head_weight(model_)})) {
     auto next = model_.parameters().begin();  // in the order in which the model holds them
     const auto take = [&] { return (next++)->second; };
-    embedding_ = take();
+    take();  // the embedding
     for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
       layers_.push_back({.input_norm = take(),
                          .qkv = projection({take(), take(), take()}),
@@ -80,7 +83,7 @@ class HostDecoder : public Decoder {
       for (std::int64_t t = 0; t < std::ssize(run.tokens); ++t) rows_.push_back({run.blocks.data(), run.first + t});
       tokens.insert(tokens.end(), run.tokens.begin(), run.tokens.end());
     }
-    const at::Tensor x_RD = at::embedding(embedding_, torch::tensor(tokens, torch::kInt64)).to(torch::kFloat32);
+    const at::Tensor x_RD = model_.embed(torch::tensor(tokens, torch::kInt64));
     x_.assign(floats(x_RD).begin(), floats(x_RD).end());
   }
 
@@ -96,13 +99,23 @@ class HostDecoder : public Decoder {
       rms_norm_rows(x_RD, floats(layer.input_norm), config_.rms_norm_eps, normed_RD);
       linear_rows(normed_RD, D, layer.qkv, qkv);
       paged_attention(caches_[l], rows_, cos_, sin_, qkv, attended);
-      linear_rows(attended, H * K, layer.o, x_RD, Store::kAdd);
+      add_product(attended, H * K, layer.o, x_RD);
       rms_norm_rows(x_RD, floats(layer.post_norm), config_.rms_norm_eps, normed_RD);
       linear_rows(normed_RD, D, layer.gate_up, gate_up);
       swiglu_rows(gate_up, R, activated);
-      linear_rows(activated, F, layer.down, x_RD, Store::kAdd);
+      add_product(activated, F, layer.down, x_RD);
     }
     rms_norm_rows(x_RD, floats(final_norm_), config_.rms_norm_eps, normed_RD);
+  }
+
+  /// x += the product, of which each rank of the tensor axis has a part of the inputs.
+  void add_product(std::span<const float> inputs, std::int64_t num_inputs, const Projection& matrices,
+                   std::span<float> x) {
+    if (axis_ == nullptr) return linear_rows(inputs, num_inputs, matrices, x, Store::kAdd);
+    at::Tensor part = torch::empty({static_cast<std::int64_t>(x.size())});
+    linear_rows(inputs, num_inputs, matrices, {part.data_ptr<float>(), x.size()});
+    axis_->all_reduce(part);
+    torch::from_blob(x.data(), part.sizes()).add_(part);
   }
 
   at::Tensor logits(const std::vector<Run>& runs) {
@@ -115,10 +128,14 @@ class HostDecoder : public Decoder {
       const auto last = normed_.begin() + static_cast<std::ptrdiff_t>((row - 1) * D);
       last_rows.insert(last_rows.end(), last, last + static_cast<std::ptrdiff_t>(D));
     }
-    at::Tensor logits_RV = torch::empty({static_cast<std::int64_t>(last_rows.size() / D), config_.vocab_size});
+    at::Tensor logits_RV = torch::empty({static_cast<std::int64_t>(last_rows.size() / D), head_[0].num_outputs});
     linear_rows(last_rows, config_.hidden_size, head_,
                 {logits_RV.data_ptr<float>(), static_cast<std::size_t>(logits_RV.numel())});
-    return logits_RV;
+    return model_.joined_logits(logits_RV);
+  }
+
+  static const Communicator* tensor_axis(const Llama& model) {
+    return model.layout() && model.layout()->grid.tensor.size() > 1 ? &model.layout()->grid.tensor : nullptr;
   }
 
   static std::span<float> sized(std::vector<float>& buffer, std::int64_t count) {
@@ -127,8 +144,9 @@ class HostDecoder : public Decoder {
   }
 
   const Llama model_;
-  const LlamaConfig& config_;
-  at::Tensor embedding_, final_norm_;
+  const LlamaConfig config_;  ///< of this rank's part
+  const Communicator* axis_;  ///< null: this rank has all parts
+  at::Tensor final_norm_;
   std::vector<Layer> layers_;
   Projection head_;
   std::vector<PagedCache> caches_;  ///< one a layer

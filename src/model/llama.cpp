@@ -146,13 +146,16 @@ at::Tensor Llama::log_probs(const at::Tensor& hidden_rows, const at::Tensor& tar
 
 at::Tensor Llama::logits(const at::Tensor& hidden_rows) const {
   const std::size_t head = language_head_index();
-  const at::Tensor logits_RV = at::linear(hidden_rows, weights({head})[0]).to(torch::kFloat32);
-  const auto part = vocabulary_part(head);
-  if (!part) return logits_RV;
-  at::Tensor all_VR = at::empty({config_.vocab_size, logits_RV.size(0)}, logits_RV.options());
-  all_VR.narrow(0, part->first_token, logits_RV.size(1)).copy_(logits_RV.t());
+  return joined_logits(at::linear(hidden_rows, weights({head})[0]).to(torch::kFloat32));
+}
+
+at::Tensor Llama::joined_logits(const at::Tensor& part_RV) const {
+  const auto part = vocabulary_part(language_head_index());
+  if (!part) return part_RV;
+  at::Tensor all_VR = at::empty({config_.vocab_size, part_RV.size(0)}, part_RV.options());
+  all_VR.narrow(0, part->first_token, part_RV.size(1)).copy_(part_RV.t());
   part->axis.all_gather_rows(all_VR, shard_ranges(config_.vocab_size, part->axis.size()));
-  return all_VR.t();
+  return all_VR.t().contiguous();
 }
 
 at::Tensor Llama::scores(const at::Tensor& hidden, const PackedBatch& batch) const {

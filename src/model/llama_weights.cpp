@@ -61,6 +61,15 @@ void Llama::set_trainable_layers(std::int64_t layers) {
   }
 }
 
+LlamaConfig Llama::part_config() const {
+  LlamaConfig part = config_;
+  const std::size_t layer = first_of_layer(0);
+  part.num_heads = placements_[layer + 1].local[0] / config_.head_dim;
+  part.num_kv_heads = placements_[layer + 2].local[0] / config_.head_dim;
+  part.intermediate_size = placements_[layer + 6].local[0];
+  return part;
+}
+
 bool Llama::is_trainable(std::int64_t layer) const { return parameters_[first_of_layer(layer)].second.requires_grad(); }
 
 std::size_t Llama::final_norm_index() const { return first_of_layer(config_.num_layers); }

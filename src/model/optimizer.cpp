@@ -32,7 +32,7 @@ std::vector<double> squares(const at::Tensor& gradient) {
   std::vector<double> sums(static_cast<std::size_t>(gradient.size(0)));
   if (gradient.is_cpu()) {
     row_squares(floats(gradient), sums);
-  } else if (!sums.empty()) {
+  } else if (!sums.empty() && !gradient.is_meta()) {
     const at::Tensor rows = gradient.to(torch::kFloat64).square().reshape({gradient.size(0), -1}).sum(1).cpu();
     std::copy_n(rows.const_data_ptr<double>(), sums.size(), sums.begin());
   }
@@ -57,6 +57,7 @@ double root_of_sum(std::vector<double> values, const Communicator& comm) {
 /// On these rows of one parameter, in place.
 void update(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first, const at::Tensor& second,
             const AdamWRates& rates) {
+  if (weight.is_meta()) return;  // shapes without numbers
   if (weight.is_cpu()) return adamw_update(floats(weight), floats(gradient), floats(first), floats(second), rates);
   at::_fused_adamw_({weight}, {gradient * rates.gradient_scale}, {first}, {second}, {},
                     {torch::tensor(static_cast<float>(rates.step), weight.options())}, rates.learning_rate, rates.beta1,

@@ -77,6 +77,21 @@ struct CpuPackedAttention : torch::autograd::Function<CpuPackedAttention> {
   }
 };
 
+/// Tensors without storage go through the same shapes: what attention keeps for backward, and what it gives.
+struct MetaAttention : torch::autograd::Function<MetaAttention> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q_THK, const at::Tensor& k_TGK,
+                            const at::Tensor& v_TGK) {
+    const at::Tensor out_THK = at::empty_like(q_THK, at::MemoryFormat::Contiguous);
+    const at::Tensor log_sums_TH = at::empty({q_THK.size(0), q_THK.size(1)}, q_THK.options().dtype(torch::kFloat32));
+    context->save_for_backward({q_THK, k_TGK, v_TGK, out_THK, log_sums_TH});
+    return out_THK;
+  }
+  static variable_list backward(AutogradContext* context, variable_list) {
+    const auto saved = context->get_saved_variables();
+    return {at::empty_like(saved[0]), at::empty_like(saved[1]), at::empty_like(saved[2])};
+  }
+};
+
 /// Rows of logits that stand in memory at once: about 64 MiB of float32.
 std::int64_t rows_per_slice(std::int64_t vocab_size) { return std::max<std::int64_t>(16, (16 << 20) / vocab_size); }
 
@@ -167,6 +182,7 @@ at::Tensor apply_rope(const at::Tensor& x, const at::Tensor& cos, const at::Tens
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const std::vector<std::int64_t>& offsets) {
   if (q.device().is_cpu()) return CpuPackedAttention::apply(q, k, v, offsets);
+  if (q.is_meta()) return MetaAttention::apply(q, k, v);
   std::vector<at::Tensor> documents;
   for (std::size_t d = 0; d + 1 < offsets.size(); ++d) {
     const auto first = offsets[d], last = offsets[d + 1];

@@ -199,7 +199,7 @@ StepResult train_step(Llama& model, AdamW& optimizer, const std::vector<std::vec
       (micro.loss_sum * (counts ? 1.0 / divisor : 0.0)).backward();
       gradients.add();
       if (!counts) break;
-      mine.push_back(micro.loss_sum.item<double>());
+      mine.push_back(micro.loss_sum.is_meta() ? 0.0 : micro.loss_sum.item<double>());
       names.clear();
       for (const auto& [name, value] : micro.metric_sums) {
         names += name + "\n";

@@ -73,22 +73,16 @@ struct Communicator::Impl {
   int rank = 0, size = 1;
   std::unique_ptr<DeviceCollectives> device;  ///< made at the first collective of device tensors
   std::map<std::string, Traffic> traffic;
-
-  void count(const char* collective, std::int64_t num_bytes) {
-    Traffic& of = traffic[collective];
-    ++of.calls;
-    of.bytes += num_bytes;
-  }
-  DeviceCollectives& on_device(const Communicator& comm_of_this) {
-    if (!device) device = DeviceCollectives::make(comm_of_this);
-    return *device;
-  }
+  std::shared_ptr<CollectiveLog> log;  ///< only of a recorded communicator
+  std::int64_t group = 0;
 
   explicit Impl(MPI_Comm owned) : comm(owned) {
     check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(comm, &rank), "MPI_Comm_rank");
     check_mpi(MPI_Comm_size(comm, &size), "MPI_Comm_size");
   }
+  Impl(int of_rank, int of_size, std::int64_t of_group, std::shared_ptr<CollectiveLog> to)
+      : rank(of_rank), size(of_size), log(std::move(to)), group(of_group) {}
   ~Impl() {
     device.reset();
     int finalized = 0;
@@ -97,6 +91,24 @@ struct Communicator::Impl {
   }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
+
+  /// Counts a collective of tensors. @return whether it is only recorded
+  bool count(const char* collective, std::int64_t num_bytes) {
+    Traffic& of = traffic[collective];
+    ++of.calls;
+    of.bytes += num_bytes;
+    if (log) log->push_back({group, collective, num_bytes});
+    return log != nullptr;
+  }
+  /// Notes a collective of numbers or text. @return whether it is only recorded
+  bool note(const char* collective) {
+    if (log) log->push_back({group, collective, 0});
+    return log != nullptr;
+  }
+  DeviceCollectives& on_device(const Communicator& comm_of_this) {
+    if (!device) device = DeviceCollectives::make(comm_of_this);
+    return *device;
+  }
 };
 
 Communicator::Communicator(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -113,7 +125,13 @@ Communicator Communicator::self() {
   return Communicator(std::make_shared<Impl>(comm));
 }
 
+Communicator Communicator::recorded(int rank, int size, std::int64_t group, std::shared_ptr<CollectiveLog> log) {
+  RLUF_ASSERT(rank >= 0 && rank < size && log);
+  return Communicator(std::make_shared<Impl>(rank, size, group, std::move(log)));
+}
+
 Communicator Communicator::split(int color, int key) const {
+  if (impl_->log) throw std::logic_error("a recorded communicator cannot be split");
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(impl_->comm, color, key, &comm), "MPI_Comm_split");
   return Communicator(std::make_shared<Impl>(comm));
@@ -124,36 +142,41 @@ int Communicator::size() const { return impl_->size; }
 MPI_Comm Communicator::mpi() const { return impl_->comm; }
 void Communicator::barrier() const {
   const InCollective here("barrier");
+  if (impl_->note("barrier")) return;
   check_mpi(MPI_Barrier(impl_->comm), "MPI_Barrier");
 }
 
 double Communicator::all_reduce(double value, Reduce op) const {
   const InCollective here("all_reduce");
+  if (impl_->note("all_reduce")) return value;
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
 std::int64_t Communicator::all_reduce(std::int64_t value, Reduce op) const {
   const InCollective here("all_reduce");
+  if (impl_->note("all_reduce")) return value;
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
-void Communicator::all_reduce(std::vector<double>& values, Reduce op) const {
-  at::Tensor tensor = at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kDouble);
-  all_reduce(tensor, op);
+template <class T>
+void Communicator::reduce_numbers(std::vector<T>& values, Reduce op) const {
+  const InCollective here("all_reduce");
+  if (size() == 1 || impl_->note("all_reduce")) return;
+  at::Tensor tensor =
+      at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, c10::CppTypeToScalarType<T>::value);
+  reduce_on_host(tensor, op, impl_->comm);
 }
 
-void Communicator::all_reduce(std::vector<std::int64_t>& values, Reduce op) const {
-  at::Tensor tensor = at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong);
-  all_reduce(tensor, op);
-}
+void Communicator::all_reduce(std::vector<double>& values, Reduce op) const { reduce_numbers(values, op); }
+void Communicator::all_reduce(std::vector<std::int64_t>& values, Reduce op) const { reduce_numbers(values, op); }
 
 void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
   const InCollective here("all_reduce");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
-  impl_->count("all_reduce", static_cast<std::int64_t>(tensor.nbytes()));
+  if (impl_->count("all_reduce", static_cast<std::int64_t>(tensor.nbytes()))) return;
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_reduce(tensor, op);
   if (tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf) {
     at::Tensor wide = tensor.to(at::kFloat);
@@ -167,7 +190,7 @@ void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
 void Communicator::broadcast(at::Tensor& tensor, int root) const {
   const InCollective here("broadcast");
   RLUF_ASSERT(tensor.is_contiguous());
-  if (size() == 1) return;
+  if (size() == 1 || impl_->count("broadcast", static_cast<std::int64_t>(tensor.nbytes()))) return;
   if (!tensor.device().is_cpu()) {
     impl_->on_device(*this).broadcast(tensor, root);
     return;
@@ -187,7 +210,7 @@ void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>&
   const std::int64_t row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
   std::int64_t num_rows = 0;
   for (const Range& part : rows) num_rows += part.count();
-  impl_->count("all_gather", num_rows * row_bytes);
+  if (impl_->count("all_gather", num_rows * row_bytes)) return;
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_gather_rows(tensor, rows);
   std::vector<int> counts, firsts;
   for (const Range& part : rows) {
@@ -218,7 +241,7 @@ at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vect
   RLUF_ASSERT(parts.is_contiguous() && static_cast<int>(counts.size()) == size());
   if (size() == 1) return parts;
   at::Tensor mine = at::empty({counts[static_cast<std::size_t>(rank())]}, parts.options());
-  impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()));
+  if (impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()))) return mine;
   if (!parts.device().is_cpu()) {
     impl_->on_device(*this).reduce_scatter(parts, counts, mine);
     return mine;
@@ -238,6 +261,7 @@ const std::map<std::string, Traffic>& Communicator::traffic() const { return imp
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
   const InCollective here("broadcast");
+  if (impl_->note("broadcast")) return text;
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, impl_->comm), "MPI_Bcast");
   std::string result = rank() == root ? text : std::string(static_cast<std::size_t>(length), '\0');
@@ -274,14 +298,17 @@ std::vector<T> gather_all(const T* mine, std::size_t count, MPI_Datatype type, M
 }  // namespace
 
 std::vector<double> Communicator::all_gather(const std::vector<double>& mine) const {
+  if (impl_->note("all_gather")) return mine;
   return gather_all(mine.data(), mine.size(), MPI_DOUBLE, impl_->comm, size());
 }
 
 std::vector<std::int64_t> Communicator::all_gather(const std::vector<std::int64_t>& mine) const {
+  if (impl_->note("all_gather")) return mine;
   return gather_all(mine.data(), mine.size(), MPI_INT64_T, impl_->comm, size());
 }
 
 std::vector<std::string> Communicator::all_gather(const std::string& mine) const {
+  if (impl_->note("all_gather")) return std::vector<std::string>(static_cast<std::size_t>(size()), mine);
   std::vector<int> counts;
   const std::vector<char> all = gather_all(mine.data(), mine.size(), MPI_CHAR, impl_->comm, size(), &counts);
   std::vector<std::string> texts;
@@ -295,6 +322,7 @@ std::vector<std::string> Communicator::all_gather(const std::string& mine) const
 
 std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
   const InCollective here("exclusive_scan");
+  if (impl_->note("exclusive_scan")) return 0;
   std::int64_t before = 0;
   check_mpi(MPI_Exscan(&value, &before, 1, MPI_INT64_T, MPI_SUM, impl_->comm), "MPI_Exscan");
   return rank() == 0 ? 0 : before;
@@ -303,6 +331,7 @@ std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
 std::vector<std::string> Communicator::all_to_all(const std::vector<std::string>& to) const {
   const InCollective here("all_to_all");
   RLUF_ASSERT(static_cast<int>(to.size()) == size());
+  if (impl_->note("all_to_all")) return to;
   std::vector<std::int64_t> sizes_out, sizes_in(to.size());
   for (const std::string& text : to) sizes_out.push_back(static_cast<std::int64_t>(text.size()));
   check_mpi(MPI_Alltoall(sizes_out.data(), 1, MPI_INT64_T, sizes_in.data(), 1, MPI_INT64_T, impl_->comm),

@@ -49,7 +49,7 @@ std::vector<std::vector<Sample>> generate(const Llama& model, const std::vector<
 /// neighbours, prompts are dealt in turn, so that a run can be repeated. @collective
 std::vector<std::vector<Sample>> generate_over_ranks(const Llama& model, const std::vector<TokenIds>& prompts,
                                                      const std::vector<std::int64_t>& prompt_ids,
-                                                     const GenerationOptions& options, const Communicator& data);
+                                                     const GenerationOptions& options, const Communicator& comm);
 
 /// Keys and values that one rank keeps at most for prompts and responses of at most so many tokens. @unit bytes
 std::int64_t cache_memory_bytes(const LlamaConfig& config, const GenerationOptions& options, std::int64_t max_tokens);

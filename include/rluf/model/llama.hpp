@@ -75,6 +75,8 @@ class Llama {
   void save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype = "float32") const;
 
   const LlamaConfig& config() const { return config_; }
+  /// The same with the heads and the feed-forward width of this rank of the tensor axis.
+  LlamaConfig part_config() const;
   at::Device device() const { return device_; }
   const LayoutPointer& layout() const { return layout_; }
   /// (Hugging Face name, float32 tensor) in the order of parameter_shapes; requires_grad where trainable. Of each this
@@ -103,11 +105,15 @@ class Llama {
   at::Tensor transform(const at::Tensor& tokens, const at::Tensor& positions, const Attend& attend) const;
   /// @throws Error(kBadData) if the model has fewer positions
   void check_length(std::int64_t num_tokens) const;
+  /// @shape tokens [T] int64 -> [T, hidden_size] float32
+  at::Tensor embed(const at::Tensor& tokens) const;
   /// Final normalised hidden states. @shape [T, hidden_size] of the compute type
   at::Tensor hidden(const PackedBatch& batch) const;
   /// log p(target | before) of chosen positions in float32; never holds more than a slice of the logits.
   /// @shape hidden_rows [R, hidden_size], targets [R] int64 -> [R]
   at::Tensor log_probs(const at::Tensor& hidden_rows, const at::Tensor& targets) const;
+  /// The tensor axis's logits, each of its part of the vocabulary, side by side. @shape [R, part] -> [R, vocab_size]
+  at::Tensor joined_logits(const at::Tensor& part) const;
   /// Logits in float32, of the whole vocabulary on every rank. @shape [R, hidden_size] -> [R, vocab_size]
   at::Tensor logits(const at::Tensor& hidden_rows) const;
   /// Scalar heads at the last token of each document. @shape [num_documents, num_scores] float32
@@ -138,7 +144,6 @@ class Llama {
   at::Tensor from_tensor_axis(const at::Tensor& x) const;
   std::optional<VocabularyPart> vocabulary_part(std::size_t head) const;
   at::Tensor norm(const at::Tensor& x, const at::Tensor& weight) const;
-  at::Tensor embed(const at::Tensor& tokens) const;
   at::Tensor attention_block(std::int64_t layer, const at::Tensor& x, const Rotation& rotation,
                              const Attend& attend) const;
   at::Tensor feed_forward_block(std::int64_t layer, const at::Tensor& x) const;

@@ -26,10 +26,23 @@ struct Traffic {
   bool operator==(const Traffic&) const = default;
 };
 
+/// A collective as a group's ranks must call it together: the same one, with as many bytes. Small exchanges of numbers
+/// and text, whose bytes depend on what happens, count as 0 bytes.
+struct CollectiveCall {
+  std::int64_t group = 0;  ///< number of the communicator among all
+  std::string collective;
+  std::int64_t bytes = 0;
+  bool operator==(const CollectiveCall&) const = default;
+};
+using CollectiveLog = std::vector<CollectiveCall>;
+
 class Communicator {
  public:
   static Communicator world();  ///< duplicate of MPI_COMM_WORLD
   static Communicator self();   ///< this rank alone
+  /// Rank `rank` of `size` ranks that are not there: every collective is noted in `log` and returns at once, with what
+  /// this rank brought (sums are its own, others' parts of a tensor are left as they are). For walking through a run.
+  static Communicator recorded(int rank, int size, std::int64_t group, std::shared_ptr<CollectiveLog> log);
   Communicator split(int color, int key) const;
 
   int rank() const;      ///< not collective
@@ -52,7 +65,8 @@ class Communicator {
   /// The sum over all ranks of this rank's part. @shape parts [sum of counts] -> [counts[rank]]; float32, int64, on
   /// CUDA bfloat16 too
   at::Tensor reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const;
-  /// By collective: all_reduce, all_gather (with all_gather_rows), reduce_scatter of tensors since the start.
+  /// By collective: all_reduce, all_gather (with all_gather_rows), reduce_scatter, broadcast of tensors since the
+  /// start.
   const std::map<std::string, Traffic>& traffic() const;  ///< not collective
   std::string broadcast(const std::string& text, int root) const;
   /// Everyone's values in the order of ranks.
@@ -67,6 +81,8 @@ class Communicator {
  private:
   struct Impl;
   explicit Communicator(std::shared_ptr<Impl> impl);
+  template <class T>
+  void reduce_numbers(std::vector<T>& values, Reduce op) const;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -31,7 +31,7 @@ class Verdicts {
     num_failed_ += std::string(verdict) == "FAIL";
     if (world_.rank() != 0) return;
     char line[512];
-    std::snprintf(line, sizeof line, "%-5s %-22s %s", verdict, what.c_str(), found.c_str());
+    std::snprintf(line, sizeof line, "%-5s %-27s %s", verdict, what.c_str(), found.c_str());
     std::cout << line << '\n' << std::flush;
   }
   int num_failed() const { return num_failed_; }
