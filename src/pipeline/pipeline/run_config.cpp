@@ -65,6 +65,7 @@ OptionTable RunConfig::table() {
   evaluate.describe(table);
   policy.describe(table);
   validate.describe(table);
+  plan.describe(table);
   return table;
 }
 
