@@ -32,6 +32,9 @@ bool is_login_tool(const std::string& command) {
   return command == "status" || command == "request" || command == "summary";
 }
 
+/// Runs on a login node too, from options alone.
+bool needs_no_mpi(const std::string& command) { return is_login_tool(command) || command == "plan"; }
+
 /// Looks at files on one rank, without a device.
 bool is_plain_tool(const std::string& command) {
   return std::set<std::string>{"tokenize", "inspect", "compare", "verify", "prune"}.contains(command);
@@ -165,6 +168,21 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   });
 }
 
+void run_plan(const CommandLine& line) {
+  RunConfig config;
+  OptionTable table = config.table();
+  table.read(line.ini_files, line.settings);
+  if (line.print_config) {
+    std::cout << table.print_ini();
+    return;
+  }
+  config.complete();
+  std::string name;
+  for (const std::string& word : line.ini_files) name += (name.empty() ? "" : " ") + word;
+  for (const std::string& setting : line.settings) name += " --" + setting;
+  tool_plan(config, name.empty() ? "the defaults" : name, line.header);
+}
+
 /// Time that the batch system leaves to this job, by option or by its environment; 0: unlimited or unknown.
 double job_seconds_left(const RunOptions& run) {
   return run.walltime_minutes > 0 ? run.walltime_minutes * 60 : scheduler_seconds_left();
@@ -181,7 +199,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   }
   config.complete();
   config.check(line.command);
-  if (line.validate && (takes_operands(line.command) || line.command == "preflight"))
+  if (line.validate && (takes_operands(line.command) || line.command == "preflight" || line.command == "plan"))
     fail_input(concat("--validate does not go with ", line.command), "it checks what runs and their stages need",
                "leave it out");
   if (is_plain_tool(line.command)) return run_plain_tool(line, config);
@@ -262,13 +280,15 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
       line.validate = true;
     } else if (argument == "--print-config") {
       line.print_config = true;
+    } else if (argument == "--header") {
+      line.header = true;
     } else if (argument.starts_with("--restart=")) {
       line.settings.push_back("run." + argument.substr(2));
     } else if (argument.starts_with("--") && argument.find('.') != std::string::npos) {
       line.settings.push_back(argument.substr(2));
     } else if (argument.starts_with("-") && argument.size() > 1) {
       const std::string nearest =
-          nearest_name(argument, {"--help", "--version", "--validate", "--print-config", "--restart="});
+          nearest_name(argument, {"--help", "--version", "--validate", "--print-config", "--header", "--restart="});
       fail_input(concat("command line: unknown flag ", argument), "it would have no effect",
                  nearest.empty() ? "options are --section.key=value, flags stand in rluf --help"
                                  : concat("did you mean ", nearest, "?"));
@@ -286,6 +306,8 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
     fail_input(concat("unknown command ", line.command), "rluf does not know what to do",
                nearest.empty() ? "see rluf --help" : concat("did you mean ", nearest, "?"));
   }
+  if (line.header && line.command != "plan")
+    fail_input("--header goes with plan only", "it would have no effect", "leave it out");
   if (!takes_operands(line.command) && !line.operands.empty())
     fail_input(concat("command line: ", line.operands[0], " is neither an input file (*.ini) nor an option"),
                "it would have no effect", "options are --section.key=value");
@@ -293,11 +315,13 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
 }
 
 std::optional<int> run_without_mpi(const std::vector<std::string>& arguments) {
-  if (arguments.empty() || !is_login_tool(arguments[0])) return std::nullopt;
+  if (arguments.empty() || !needs_no_mpi(arguments[0])) return std::nullopt;
   try {
     const CommandLine line = CommandLine::parse(arguments);
     if (line.help) {
       std::cout << help_text(line.command);
+    } else if (line.command == "plan") {
+      run_plan(line);
     } else if (line.command == "status") {
       tool_status(line.operands);
     } else if (line.command == "summary") {

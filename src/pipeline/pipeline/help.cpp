@@ -56,6 +56,9 @@ const std::vector<CommandHelp>& commands() {
        "rluf verify runs/love1"},
       {"prune", "RUN", "Remove the checkpoints of a run that run.keep_last and run.keep_every do not keep.",
        "rluf prune runs/love1 --run.keep_last=1"},
+      {"plan", "[FILE.ini ...] [--section.key=value ...] [--header]",
+       "Say whether a run fits a machine, how long it takes, what bounds it and which grid is best. Works without MPI.",
+       "rluf plan inputs/rluf_70b_256gpu.ini"},
       {"preflight", kStageUsage,
        "Check an allocation before a long run: ranks, GPUs, all-reduce, file system, each with a verdict.",
        "srun rluf preflight my.ini"},
@@ -125,7 +128,8 @@ std::string help_text(const std::string& name) {
          "  --version        versions of rluf and its libraries\n"
          "  --validate       check options, files and models that the command needs, and stop\n"
          "  --restart=X      short for --run.restart=X: auto, latest, none, a step, a checkpoint file\n"
-         "  --print-config   print the effective options as an input file, and stop\n\n"
+         "  --print-config   print the effective options as an input file, and stop\n"
+         "  --header         of rluf plan: only the lines for the head of a job script\n\n"
          "First steps:\n"
          "  mpirun -n 2 rluf run inputs/quickstart.ini                 a simulated world, ten minutes on two cores\n"
          "  mpirun -n 2 rluf run inputs/smollm2.ini --data.interactions=log.jsonl.gz --run.directory=runs/love1\n\n"

@@ -54,6 +54,7 @@ OptionTable RunConfig::table() {
   evaluate.describe(table);
   policy.describe(table);
   validate.describe(table);
+  plan.describe(table);
   return table;
 }
 

@@ -13,12 +13,12 @@ namespace rluf {
 struct CommandLine {
   std::string command;
   std::vector<std::string> ini_files, operands, settings;  ///< settings: "section.key=value"
-  bool help = false, version = false, validate = false, print_config = false;
+  bool help = false, version = false, validate = false, print_config = false, header = false;
   /// @throws Error(kBadInput) for unknown commands and flags, naming the nearest
   static CommandLine parse(const std::vector<std::string>& arguments);
 };
 
-/// Runs a command that needs no MPI (status, request); nothing for all others. @return exit code
+/// Runs a command that needs no MPI (status, request, summary, plan); nothing for all others. @return exit code
 std::optional<int> run_without_mpi(const std::vector<std::string>& arguments);
 /// Runs one command on all ranks. Every error ends here: printed once, the same exit code on all ranks. @collective
 int run_command(Environment& environment, const std::vector<std::string>& arguments);

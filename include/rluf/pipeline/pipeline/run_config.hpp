@@ -3,6 +3,7 @@
 #include "rluf/model/model_options.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
 #include "rluf/pipeline/evaluation/evaluate.hpp"
+#include "rluf/pipeline/plan/plan_options.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/reward/reward.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
@@ -23,6 +24,7 @@ struct RunConfig {
   EvaluationOptions evaluate;
   PolicyOptions policy;
   ValidationOptions validate;
+  PlanOptions plan;
 
   /// The options as a table that points into this struct: it must not move afterwards.
   OptionTable table();

@@ -24,6 +24,9 @@ void tool_inspect(const RunConfig& config, const std::vector<std::string>& opera
 /// Whether this allocation can carry a run: ranks, threads, devices, all-reduce, file system; a verdict a line.
 /// @collective @throws Error(kBadInput) if a check fails
 void tool_preflight(const RunConfig& config, const ProcessGrid& grid, const Environment& environment);
+/// Prints what a run needs and how long it takes; `name`: the input as the user wrote it. Needs no MPI.
+/// @throws Error(kBadInput) if it does not fit, by how much and what would help
+void tool_plan(const RunConfig& config, const std::string& name, bool header_only);
 /// Checks everything that `command` would need, says what was checked, and makes nothing. @collective
 void validate_inputs(const RunConfig& config, const std::string& command, const ProcessGrid& grid);
 

@@ -1,0 +1,29 @@
+#pragma once
+/// A model's elements on the fullest rank of a layout, as symbols for the formulas of memory and traffic.
+#include <vector>
+
+#include "rluf/pipeline/plan/layout.hpp"
+#include "rluf/pipeline/plan/model_shape.hpp"
+
+namespace rluf {
+
+struct ModelOnLayout {
+  LlamaConfig config;
+  ShapeSymbols shape;
+  ElementCounts counts;
+  bool trains_embedding = true, trains_head = true;
+  bool keeps_normalised = false;  ///< LibTorch on CPUs also keeps the norms' states before their gains
+  Quantity trained_layers;        ///< L_trained
+  Quantity local, own, trained_local, trained_own, moments, matrices, embedding;  ///< the counts
+  Quantity block;                            ///< the larger of a layer's two parts, which are gathered one by one
+  Quantity head;                             ///< elements of the head here, of a tied one those of the embedding
+  Quantity compute_bytes;                    ///< c, of an element in the compute type
+  Quantity sum_bytes;                        ///< g, of an element of a gradient sum: 8 in fixed point, 4 in float32
+  Quantity tensor;                           ///< T
+  std::vector<Figure> figures() const;       ///< all of them
+  std::vector<Figure> held_figures() const;  ///< what a model without training needs
+};
+ModelOnLayout model_on(const LlamaConfig& config, const PlanLayout& layout, std::int64_t trainable_layers,
+                       double compute_bytes, double sum_bytes);
+
+}  // namespace rluf

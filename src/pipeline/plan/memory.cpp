@@ -1,0 +1,104 @@
+#include "rluf/pipeline/plan/memory.hpp"
+
+#include <algorithm>
+
+namespace rluf {
+namespace {
+
+constexpr double kFloatBytes = 4, kFixedPointBytes = 8;
+constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
+
+/// Copies of weights in the compute type, or gathered ones, that stand at the end of a forward pass. Without
+/// recomputation autograd keeps what the trained layers multiplied by, and always the head; one part of a layer is in
+/// use, and twice where it is gathered from a packed buffer.
+Quantity typed_weights(const ModelOnLayout& m, const PlanLayout& layout) {
+  if (!layout.divides_weights() && m.compute_bytes.value() == kFloatBytes) return 0;
+  const Quantity kept = layout.recompute == PlannedRecompute::kNone        ? m.shape.layer_matrices
+                        : layout.recompute == PlannedRecompute::kSelective ? m.shape.attention_matrices
+                                                                           : Quantity(0);
+  const Quantity in_use = layout.divides_weights() ? 2 * m.block : m.block;
+  return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + in_use);
+}
+
+/// Gradients that stand before they are added to their sums: all of them, or where they travel as they appear the
+/// head's (for a language model, when most activations are still there), packed and as terms of the sums.
+Quantity fresh_gradients(const ModelOnLayout& m, const PlanLayout& layout) {
+  if (!layout.divides_gradients()) return kFloatBytes * m.trained_local;
+  return (2 * kFloatBytes + m.sum_bytes) * (m.config.num_scores > 0 ? m.block : m.head);
+}
+
+}  // namespace
+
+Quantity layer_activation_bytes(const ModelOnLayout& m, PlannedRecompute kind) {
+  const ShapeSymbols& s = m.shape;
+  if (kind == PlannedRecompute::kLayers) return kFloatBytes * s.D;
+  const Quantity state = kFloatBytes * s.D;
+  const Quantity heads = (2 * m.compute_bytes * s.K * (s.H + s.G) + kFloatBytes * s.H) / m.tensor;
+  const Quantity norm = m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised ? state : Quantity(0));
+  if (kind == PlannedRecompute::kSelective) return 2 * state + norm + heads;
+  return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor;
+}
+
+Quantity logits_bytes(const ModelOnLayout& m, const Quantity& rows) {
+  if (m.config.num_scores > 0) return 0;
+  const Quantity words = ceil(m.shape.V / m.tensor);
+  return 2 * kFloatBytes * words * min(rows, max(16, floor(16777216 / words)));
+}
+
+Quantity cache_bytes_per_token(const ModelOnLayout& m) {
+  return 2 * m.shape.L * m.shape.G * m.shape.K * kCacheBytes / m.tensor;
+}
+
+Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load, bool reproducible) {
+  const Quantity& summed = layout.divides_gradients() ? m.trained_own : m.trained_local;
+  const Quantity weights = (kFloatBytes * (layout.divides_weights() ? m.own : m.local)).as("m_weights");
+  const Quantity moments = (2 * kFloatBytes * m.moments).as("m_moments");
+  const Quantity typed = typed_weights(m, layout).as("m_typed");
+  const Quantity sums = (m.sum_bytes * summed).as("m_sums");
+  const Quantity fresh = fresh_gradients(m, layout).as("m_fresh");
+  const bool travels = layout.divides_gradients() ? layout.data() > 1 : layout.replicas() > 1;
+  const Quantity step = (reproducible || travels ? kFloatBytes * m.moments : Quantity(0)).as("m_step");
+  const Quantity layer = layer_activation_bytes(m, layout.recompute).as("a_layer");
+  const Quantity kept = (load.tokens * m.trained_layers * layer).as("m_layers");
+  const Quantity again =
+      (layout.recompute == PlannedRecompute::kNone ? Quantity(0)
+                                                   : load.tokens * layer_activation_bytes(m, PlannedRecompute::kNone))
+          .as("m_again");
+  const Quantity ends =
+      (load.tokens * m.shape.D * (kFloatBytes + m.compute_bytes) + load.rows * m.shape.D * m.compute_bytes)
+          .as("m_ends");
+  const Quantity logits = logits_bytes(m, load.rows).as("m_logits");
+  const Quantity buffers = (layout.tensor > 1 ? kFloatBytes * load.tokens * m.shape.D : Quantity(0)).as("m_buffers");
+  Memory memory;
+  memory.lasting = (weights + moments).as("m_lasting");
+  memory.backward = (typed + sums + fresh + kept + again + ends + logits + buffers).as("m_backward");
+  memory.update = (sums + step).as("m_update");
+  memory.peak = (memory.lasting + max(memory.backward, memory.update)).as("m_peak");
+  memory.figures = {{"master weights, float32", weights, "B"},
+                    {"AdamW's two moments, float32", moments, "B"},
+                    {"weights in the compute type or gathered", typed, "B"},
+                    {"sums of gradients", sums, "B"},
+                    {"gradients before they are added up", fresh, "B"},
+                    {"gradients in float32 while AdamW steps", step, "B"},
+                    {"a token's activations in a layer", layer, "B"},
+                    {"activations kept for the backward pass", kept, "B"},
+                    {"activations of a layer computed again", again, "B"},
+                    {"activations before and after the layers", ends, "B"},
+                    {"logits of a slice, with their gradient", logits, "B"},
+                    {"buffer of the tensor axis", buffers, "B"},
+                    {"lasting", memory.lasting, "B"},
+                    {"besides, in the backward pass", memory.backward, "B"},
+                    {"besides, while AdamW steps", memory.update, "B"},
+                    {"peak of training", memory.peak, "B"}};
+  return memory;
+}
+
+Quantity forward_bytes(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load) {
+  const Quantity copies = layout.divides_weights() ? Quantity(2) : Quantity(1);
+  return m.compute_bytes * (copies * m.block + m.head) +
+         load.tokens *
+             (layer_activation_bytes(m, PlannedRecompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
+         logits_bytes(m, load.rows);
+}
+
+}  // namespace rluf

@@ -1,0 +1,123 @@
+"""What `rluf plan` prints: every figure follows from the printed formulas and numbers, and only from those; the heads of
+the job scripts are what it prints; what does not fit says so."""
+import math
+import os
+import pathlib
+import re
+import sys
+
+source = pathlib.Path(os.environ.get("RLUF_SOURCE", pathlib.Path(__file__).parents[2]))
+sys.path.insert(0, str(source / "tests/pipeline"))
+from program import check, check_error, finish, rluf, tiny  # noqa: E402
+
+functions = {"ceil": math.ceil, "floor": math.floor, "max": max, "min": min}
+token = re.compile(r"\s*(?:(\d[\d,]*\d|\d)((?:\.\d+)?(?:e-?\d+)?)|([A-Za-z_]\w*)|([-+*/(),]))")
+
+
+def value_of(formula, symbols):
+    """Evaluates a printed formula; symbols side by side are multiplied, 'x' is the sign of multiplication."""
+    text, python, operand = formula.replace(" x ", " * "), "", False
+    # 8,192 is one number, max(8, 192) has two: a separator has no space after it.
+    place = 0
+    while place < len(text.rstrip()):
+        found = token.match(text, place)
+        assert found, f"cannot read '{text[place:]}' of '{formula}'"
+        whole, rest, name, sign = found.groups()
+        place = found.end()
+        is_call = name in functions and text[place:place + 1] == "("
+        if operand and (whole or name or sign == "("):
+            python += "*"
+        if whole:
+            python += whole.replace(",", "") + rest
+        elif name:
+            python += name if is_call else f"symbols['{name}']"
+        else:
+            python += sign
+        operand = not is_call and (bool(whole) or bool(name) or sign == ")")
+    return eval(python, {**functions, "symbols": symbols})  # noqa: S307, a formula of our own program
+
+
+def close(a, b):
+    return abs(a - b) <= 2e-4 * max(abs(a), abs(b)) + 1e-12
+
+
+def check_figures(text, what):
+    """Each line 'what: symbol = formula = numbers = value unit' against a calculator. Returns how many there are."""
+    models, symbols, count, model = {}, {}, 0, None
+    for line in text.splitlines():
+        if line.startswith("## "):
+            model = line[len("## Model "):] if line.startswith("## Model ") else None
+            phase = re.search(r"\((.*)\)$", line)
+            if phase:
+                check(phase[1] in models, f"{what}: the shape of {phase[1]} is printed before")
+                symbols.update(models.get(phase[1], {}))
+            continue
+        found = re.match(r"^  .*: ([A-Za-z_][\w.]*) = (.*)$", line)
+        if not found or line.startswith("  Each line is"):
+            continue
+        symbol, parts = found[1], found[2].split(" = ")
+        value = float(parts[-1].split(" ")[0].replace(",", ""))
+        for formula in parts[:-1]:
+            try:
+                calculated = value_of(formula, symbols)
+                check(close(calculated, value), f"{what}: {line}\n  is {calculated} by '{formula}'")
+            except (AssertionError, KeyError, SyntaxError, TypeError) as error:
+                check(False, f"{what}: {line}\n  cannot be calculated from what stands above: {error!r}")
+            count += 1
+        symbols[symbol] = value
+        if model:
+            models.setdefault(model, {})[symbol] = value
+    return count
+
+
+check(value_of("max(8,192, 2 x 3) / (1 + 1)", {}) == 4096, "the calculator reads separators")
+check(value_of("2 t (a + 1.5e-3) / n x B", {"t": 3, "a": 1, "n": 2, "B": 4}) == 2 * 3 * 1.0015 / 2 * 4, "and products")
+count = 2
+for path in sorted((source / "inputs").glob("*.ini")):
+    if "[plan]" not in path.read_text():
+        continue
+    result = rluf("plan", path)
+    check(result.returncode == 0, f"plan of {path.name}\n{result.stderr}")
+    lines = check_figures(result.stdout, path.name)
+    check(lines > 100, f"{path.name}: only {lines} formulas were found")
+    count += lines
+seventy = source / "inputs/rluf_70b_256gpu.ini"
+for options in (["--plan.placement=groups"], ["--plan.placement=host"], ["--plan.device=h200"], ["--run.reproducible=true"],
+                ["--model.compute=f32", "--plan.device=h200"], ["--policy.trainable_layers=4"]):
+    result = rluf("plan", seventy, *options)
+    check(result.returncode == 0, f"plan with {options}\n{result.stderr}")
+    count += check_figures(result.stdout, " ".join(options))
+shapes = rluf("plan", "--plan.ranks=4", "--plan.device=cpu-core", "--plan.ranks_per_node=2", "--plan.model=smollm2-135m", "--plan.love_examples=1000",
+              "--plan.held_out_prompts=100", "--plan.sft_examples=100", "--plan.helpfulness_pairs=100", "--plan.safety_pairs=100")
+check(shapes.returncode == 0, f"a small model on cores\n{shapes.stderr}")
+count += check_figures(shapes.stdout, "cores")
+
+# The chosen plan by its own options, without search, is the same plan.
+result = rluf("plan", source / "inputs/reward_8b_1gpu.ini", "--header")
+kind = re.search(r"recompute (\w+)", result.stdout)[1]
+again = rluf("plan", source / "inputs/reward_8b_1gpu.ini", "--header", "--plan.search=false", f"--plan.recompute={kind}")
+check(result.stdout.splitlines()[1:] == again.stdout.splitlines()[1:], f"without search\n{result.stdout}{again.stdout}{again.stderr}")
+count += 1
+
+# The arithmetic of the job scripts is the plan's.
+scripts = 0
+for script in sorted((source / "jobs").glob("*/*")):
+    block = re.search(r"^# -- rluf plan (.*) --header\n(?:#.*\n)*?# --\n", script.read_text(), re.M)
+    if not block:
+        continue
+    scripts += 1
+    printed = rluf("plan", block[1], "--header", cwd=source).stdout
+    check(printed == block[0], f"{script.name}: its head is not what `rluf plan {block[1]} --header` prints:\n{printed}")
+check(scripts == 6, f"{scripts} job scripts have a head of the plan, not 6")
+count += scripts
+
+# What does not fit, and what makes no sense.
+check_error(rluf("plan", seventy, "--plan.ranks=16"), 2, ["GB more than the", "no layout fits", "raise plan.ranks"], "too small")
+check_error(rluf("plan", seventy, "--plan.search=false"), 2, ["GB more than the", "the layout is data 256"], "no grid given")
+check_error(rluf("plan", "--plan.love_examples=10"), 2, ["has no shape", "plan.model"], "no shape")
+check_error(rluf("plan", "--plan.model=llama-3-9b", "--plan.love_examples=10"), 2, ["did you mean llama-3-8b?"], "unknown shape")
+check_error(rluf("plan", seventy, "--plan.device=h1000"), 2, ["plan.device"], "unknown device")
+check_error(rluf("plan", seventy, "--plan.stages=love,polcy"), 2, ["did you mean policy?"], "unknown stage")
+check_error(rluf("plan", seventy, "--plan.stages=sft"), 2, ["nothing is planned"], "nothing to plan")
+check_error(rluf("run", tiny, "--header"), 2, ["--header"], "--header of another command")
+finish(count + 8)
