@@ -45,11 +45,18 @@ void ParallelOptions::describe(OptionTable& table) {
              .choices = {"none", "selective", "layers"}});
 }
 
+const char* name_of(Recompute kind) {
+  return kind == Recompute::kNone ? "none" : kind == Recompute::kSelective ? "selective" : "layers";
+}
+
+Recompute recompute_named(const std::string& name) {
+  for (const Recompute kind : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers})
+    if (name == name_of(kind)) return kind;
+  throw std::logic_error("no recomputation is called " + name);
+}
+
 LayoutPointer make_layout(const ParallelOptions& options, const ProcessGrid& grid) {
-  const Recompute recompute = options.recompute == "layers"      ? Recompute::kLayers
-                              : options.recompute == "selective" ? Recompute::kSelective
-                                                                 : Recompute::kNone;
-  return std::make_shared<Layout>(Layout{grid, options.zero, recompute});
+  return std::make_shared<Layout>(Layout{grid, options.zero, recompute_named(options.recompute)});
 }
 
 const Communicator& replicas_of(const LayoutPointer& layout, const Communicator& comm) {

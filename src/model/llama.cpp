@@ -71,7 +71,8 @@ at::Tensor Llama::hidden(const PackedBatch& batch) const {
   const std::int64_t T = batch.offsets.back();
   for (std::size_t d = 1; d < batch.offsets.size(); ++d) check_length(batch.offsets[d] - batch.offsets[d - 1]);
   at::Tensor positions_T = torch::empty({T}, torch::kInt64);
-  document_positions(batch.offsets, {positions_T.data_ptr<std::int64_t>(), static_cast<std::size_t>(T)});
+  if (!device_.is_meta())
+    document_positions(batch.offsets, {positions_T.data_ptr<std::int64_t>(), static_cast<std::size_t>(T)});
   return transform(
       batch.tokens, positions_T.to(device_),
       [offsets = batch.offsets](std::int64_t, const at::Tensor& q_THK, const at::Tensor& k_TGK,

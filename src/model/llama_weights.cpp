@@ -30,7 +30,9 @@ Llama::Llama(LlamaConfig config, at::Device device, LayoutPointer layout)
 Llama::Llama(LlamaConfig config, std::uint64_t seed, at::Device device, LayoutPointer layout)
     : Llama(std::move(config), device, std::move(layout)) {
   for (const auto& [name, shape] : parameter_shapes(config_)) {
-    const at::Tensor whole = shape.size() == 1 ? torch::ones(shape) : initial_weight(shape, name, seed);
+    const at::Tensor whole = device_.is_meta()   ? torch::empty(shape, torch::kMeta)  // shapes without numbers
+                             : shape.size() == 1 ? torch::ones(shape)
+                                                 : initial_weight(shape, name, seed);
     add_parameter(name, placements_[parameters_.size()].kept_part(whole));
   }
 }

@@ -174,7 +174,7 @@ TEST(TrainingMemory, ActivationsAreWhatAutogradKeeps) {
     ModelOnLayout model = model_on(small(2), PlanLayout{}, -1, element, 8);
     model.keeps_normalised = true;
     const double cast = type == at::kFloat ? 0 : element * model.shape.layer_matrices.value();
-    EXPECT_EQ(measured, 4 * 64 * layer_activation_bytes(model, PlannedRecompute::kNone).value() + cast);
+    EXPECT_EQ(measured, 4 * 64 * layer_activation_bytes(model, Recompute::kNone).value() + cast);
   }
 }
 

@@ -113,7 +113,7 @@ TEST_P(ModelWork, OperationsAreTheOnesThatRun) {
   Llama model(config, 3, torch::kCPU);
   model.set_trainable_layers(trainable_layers);
   const Workload load = Workload::of(kLengths, scores > 0 ? 0 : 4);
-  const Work work = training_work(config, shape_symbols(config), load, trainable_layers, PlannedRecompute::kNone);
+  const Work work = training_work(config, shape_symbols(config), load, trainable_layers, Recompute::kNone);
   {
     OperationCount count;
     run(model, true);
@@ -153,7 +153,7 @@ TEST(ModelWork, UsefulOperationsAreSixForAParameterAndATokenBesidesAttention) {
   const LlamaConfig config = shape_named("llama-3-70b", "");
   const ShapeSymbols shape = shape_symbols(config);
   const Workload load = Workload::of_means(1, 8192, 8192);
-  const Work work = training_work(config, shape, load, -1, PlannedRecompute::kNone);
+  const Work work = training_work(config, shape, load, -1, Recompute::kNone);
   const double attention = 12.0 * load.pairs.value() * 80 * 64 * 128;
   const double without_embedding = shape.parameters.value() - shape.embedding.value();
   const double six_n = 6 * without_embedding * 8192;
@@ -162,11 +162,11 @@ TEST(ModelWork, UsefulOperationsAreSixForAParameterAndATokenBesidesAttention) {
   // A published table counts 449 GFLOP a token for this model with attention halved by its mask at 8,192 tokens.
   EXPECT_NEAR(work.useful.value() / 8192 / 449e9, 1.0, 0.01);
   // Recomputing the layers costs one more forward pass of them.
-  const Work again = training_work(config, shape, load, -1, PlannedRecompute::kLayers);
+  const Work again = training_work(config, shape, load, -1, Recompute::kLayers);
   const Work forward = forward_work(config, shape, load);
   EXPECT_EQ(again.attention.value() - work.attention.value(), forward.attention.value());
   EXPECT_EQ(again.matrices.value() - work.matrices.value(), 2 * 8192 * 80 * shape.layer_matrices.value());
-  const Work some = training_work(config, shape, load, -1, PlannedRecompute::kSelective);
+  const Work some = training_work(config, shape, load, -1, Recompute::kSelective);
   EXPECT_EQ(some.attention.value(), work.attention.value());
   EXPECT_EQ(some.matrices.value() - work.matrices.value(), 2 * 8192 * 80 * 3 * 8192.0 * 28672);
 }

@@ -95,7 +95,7 @@ count += check_figures(shapes.stdout, "cores")
 # The chosen plan by its own options, without search, is the same plan.
 result = rluf("plan", source / "inputs/reward_8b_1gpu.ini", "--header")
 kind = re.search(r"recompute (\w+)", result.stdout)[1]
-again = rluf("plan", source / "inputs/reward_8b_1gpu.ini", "--header", "--plan.search=false", f"--plan.recompute={kind}")
+again = rluf("plan", source / "inputs/reward_8b_1gpu.ini", "--header", "--plan.search=false", f"--parallel.recompute={kind}")
 check(result.stdout.splitlines()[1:] == again.stdout.splitlines()[1:], f"without search\n{result.stdout}{again.stdout}{again.stderr}")
 count += 1
 

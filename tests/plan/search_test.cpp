@@ -44,8 +44,7 @@ TEST(Search, FindsTheFastestThatFits) {
     for (std::int64_t tensor = 1; tensor <= 16; ++tensor)
       for (std::int64_t shard = 1; shard <= 16; ++shard)
         for (const std::int64_t zero : {1, 2, 3})
-          for (const PlannedRecompute kind :
-               {PlannedRecompute::kNone, PlannedRecompute::kSelective, PlannedRecompute::kLayers})
+          for (const Recompute kind : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers})
             for (const JudgePlacement placement :
                  {JudgePlacement::kSharded, JudgePlacement::kHost, JudgePlacement::kGroups}) {
               // A tensor group stays in its node and divides eight key/value heads; sharding over one rank is none.
@@ -95,7 +94,7 @@ TEST(Search, PlacesJudgesOnGroupsWhereNodesSuffice) {
   options.plan.ranks = 32;
   const PlanInput input = options.input();
   EXPECT_EQ(group_ranks(input), 16);
-  const PlanLayout layout{32, 4, 8, 1, 3, PlannedRecompute::kLayers};
+  const PlanLayout layout{32, 4, 8, 1, 3, Recompute::kLayers};
   const StagePlan shared = plan_policy(input, layout, JudgePlacement::kSharded);
   const StagePlan apart = plan_policy(input, layout, JudgePlacement::kGroups);
   EXPECT_EQ(shared.idle_share, 0);
@@ -110,7 +109,7 @@ TEST(Plan, StepsAreThoseOfTheTrainingLoop) {
   options.reward.love.train.epochs = 2;
   options.reward.love.train.global_batch = 300;
   const PlanInput input = options.input();
-  const PlanLayout layout{16, 4, 16, 1, 3, PlannedRecompute::kLayers};
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
   const StagePlan love = plan_training(input.trainings[1], input, layout);
   EXPECT_EQ(love.name, "love");
   EXPECT_EQ(love.steps.value(), 134);  // 40,000 examples in steps of 300
@@ -123,9 +122,9 @@ TEST(Plan, MoreOfEverythingTakesLonger) {
   const auto seconds = [&](const PlanLayout& layout) {
     return plan_training(input.trainings[0], input, layout).step_seconds.value();
   };
-  const PlanLayout layout{16, 4, 16, 1, 3, PlannedRecompute::kNone};
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kNone};
   PlanLayout again = layout;
-  again.recompute = PlannedRecompute::kLayers;
+  again.recompute = Recompute::kLayers;
   EXPECT_GT(seconds(again), seconds(layout));
   Options fixed_point = options, floats = options;
   floats.run.reproducible = false;

@@ -48,7 +48,7 @@ double calls_of(const std::vector<PlannedTraffic>& traffic, Axis axis) {
 }
 
 PlanLayout grid(std::int64_t data, std::int64_t shard, std::int64_t tensor, std::int64_t zero,
-                PlannedRecompute kind = PlannedRecompute::kNone) {
+                Recompute kind = Recompute::kNone) {
   return {data * shard * tensor, 4, shard, tensor, zero, kind};
 }
 
@@ -65,15 +65,15 @@ TEST(Traffic, OneRankIsSilent) {
 
 TEST(Traffic, TensorAxisSumsStatesAndGradients) {
   const double states = 40 * 32 * 4, rows = 12 * 4;
-  const auto measure = [&](PlannedRecompute kind) {
+  const auto measure = [&](Recompute kind) {
     const PlanLayout layout = grid(1, 1, 2, 1, kind);
     return micro_batch_traffic(model_on(small(), layout, -1, 2, 8), layout, kLoad);
   };
-  const auto plain = measure(PlannedRecompute::kNone);
+  const auto plain = measure(Recompute::kNone);
   // The embedding, two a layer forward, two a layer backward, three vectors of the head and the gradient of its input.
   EXPECT_EQ(bytes_of(plain, Axis::kTensor, Collective::kAllReduce), (1 + 6 + 6) * states + 3 * rows + 12 * 32 * 4);
   EXPECT_EQ(calls_of(plain, Axis::kTensor), 1 + 6 + 6 + 3 + 1);
-  for (const auto& [kind, sums] : {std::pair{PlannedRecompute::kSelective, 3}, {PlannedRecompute::kLayers, 6}}) {
+  for (const auto& [kind, sums] : {std::pair{Recompute::kSelective, 3}, {Recompute::kLayers, 6}}) {
     const auto again = measure(kind);
     EXPECT_EQ(
         bytes_of(again, Axis::kTensor, Collective::kAllReduce) - bytes_of(plain, Axis::kTensor, Collective::kAllReduce),
@@ -89,14 +89,11 @@ TEST(Traffic, ShardAxisCarriesWhatZeroDivides) {
   const double layers = 3 * (2 * 32 * 8 * (4 + 2) + 3 * 32 * 48) / 2 * 2 + 4 * 2 * 3 * 32;
   const double feed_forward = 3 * 3 * 32 * 48 / 2 * 2 + 4 * 3 * 32;
   for (const std::int64_t zero : {1, 2, 3})
-    for (const PlannedRecompute kind :
-         {PlannedRecompute::kNone, PlannedRecompute::kSelective, PlannedRecompute::kLayers}) {
+    for (const Recompute kind : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers}) {
       const PlanLayout layout = grid(3, 2, 2, zero, kind);
       const ModelOnLayout model = model_on(small(), layout, -1, 2, 8);
       const auto micro = micro_batch_traffic(model, layout, kLoad), end = end_of_step_traffic(model, layout);
-      const double again = kind == PlannedRecompute::kLayers      ? layers
-                           : kind == PlannedRecompute::kSelective ? feed_forward
-                                                                  : 0;
+      const double again = kind == Recompute::kLayers ? layers : kind == Recompute::kSelective ? feed_forward : 0;
       EXPECT_EQ(bytes_of(micro, Axis::kShard, Collective::kAllGather), zero < 3 ? 0 : typed + again);
       EXPECT_EQ(bytes_of(micro, Axis::kShard, Collective::kReduceScatter), zero > 1 ? sums : 0);
       const Axis axis = zero > 1 ? Axis::kData : Axis::kReplicas, other = zero > 1 ? Axis::kReplicas : Axis::kData;
@@ -110,7 +107,7 @@ TEST(Traffic, ShardAxisCarriesWhatZeroDivides) {
 }
 
 TEST(Traffic, OnlyTrainedParametersTravel) {
-  const PlanLayout layout = grid(1, 2, 1, 3, PlannedRecompute::kLayers);
+  const PlanLayout layout = grid(1, 2, 1, 3, Recompute::kLayers);
   const ModelOnLayout all = model_on(small(), layout, -1, 4, 4), last = model_on(small(), layout, 1, 4, 4);
   const auto of_all = micro_batch_traffic(all, layout, kLoad), of_last = micro_batch_traffic(last, layout, kLoad);
   const double layer = 2 * 32 * 8 * (4 + 2) + 3 * 32 * 48 + 2 * 32;

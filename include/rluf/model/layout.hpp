@@ -17,6 +17,8 @@ class OptionTable;
 
 /// What backward computes again instead of keeping it: nothing, the feed-forward part of each layer, all of each layer.
 enum class Recompute { kNone, kSelective, kLayers };
+const char* name_of(Recompute kind);
+Recompute recompute_named(const std::string& name);  ///< none, selective, layers
 
 /// Section [parallel].
 struct ParallelOptions {

@@ -168,6 +168,7 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   });
 }
 
+/// `rluf plan`, and `rluf run --dry-run`.
 void run_plan(const CommandLine& line) {
   RunConfig config;
   OptionTable table = config.table();
@@ -180,7 +181,9 @@ void run_plan(const CommandLine& line) {
   std::string name;
   for (const std::string& word : line.ini_files) name += (name.empty() ? "" : " ") + word;
   for (const std::string& setting : line.settings) name += " --" + setting;
-  tool_plan(config, name.empty() ? "the defaults" : name, line.header);
+  if (name.empty()) name = "the defaults";
+  if (line.dry_run) return tool_dry_run(config, name);
+  tool_plan(config, name, line.header);
 }
 
 /// Time that the batch system leaves to this job, by option or by its environment; 0: unlimited or unknown.
@@ -282,13 +285,15 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
       line.print_config = true;
     } else if (argument == "--header") {
       line.header = true;
+    } else if (argument == "--dry-run") {
+      line.dry_run = true;
     } else if (argument.starts_with("--restart=")) {
       line.settings.push_back("run." + argument.substr(2));
     } else if (argument.starts_with("--") && argument.find('.') != std::string::npos) {
       line.settings.push_back(argument.substr(2));
     } else if (argument.starts_with("-") && argument.size() > 1) {
-      const std::string nearest =
-          nearest_name(argument, {"--help", "--version", "--validate", "--print-config", "--header", "--restart="});
+      const std::string nearest = nearest_name(
+          argument, {"--help", "--version", "--validate", "--print-config", "--header", "--dry-run", "--restart="});
       fail_input(concat("command line: unknown flag ", argument), "it would have no effect",
                  nearest.empty() ? "options are --section.key=value, flags stand in rluf --help"
                                  : concat("did you mean ", nearest, "?"));
@@ -308,6 +313,8 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
   }
   if (line.header && line.command != "plan")
     fail_input("--header goes with plan only", "it would have no effect", "leave it out");
+  if (line.dry_run && (line.command != "run" || line.validate))
+    fail_input("--dry-run goes with run only, and without --validate", "it would have no effect", "leave it out");
   if (!takes_operands(line.command) && !line.operands.empty())
     fail_input(concat("command line: ", line.operands[0], " is neither an input file (*.ini) nor an option"),
                "it would have no effect", "options are --section.key=value");
@@ -315,12 +322,13 @@ CommandLine CommandLine::parse(const std::vector<std::string>& arguments) {
 }
 
 std::optional<int> run_without_mpi(const std::vector<std::string>& arguments) {
-  if (arguments.empty() || !needs_no_mpi(arguments[0])) return std::nullopt;
+  const bool is_dry = std::find(arguments.begin(), arguments.end(), "--dry-run") != arguments.end();
+  if (arguments.empty() || !(is_dry || needs_no_mpi(arguments[0]))) return std::nullopt;
   try {
     const CommandLine line = CommandLine::parse(arguments);
     if (line.help) {
       std::cout << help_text(line.command);
-    } else if (line.command == "plan") {
+    } else if (line.command == "plan" || line.dry_run) {
       run_plan(line);
     } else if (line.command == "status") {
       tool_status(line.operands);

@@ -38,16 +38,6 @@ bool divides(std::int64_t parts, const LlamaConfig& config) {
 
 }  // namespace
 
-const char* name_of(PlannedRecompute kind) {
-  return kind == PlannedRecompute::kNone ? "none" : kind == PlannedRecompute::kSelective ? "selective" : "layers";
-}
-
-PlannedRecompute recompute_named(const std::string& name) {
-  for (const PlannedRecompute kind : {PlannedRecompute::kNone, PlannedRecompute::kSelective, PlannedRecompute::kLayers})
-    if (name == name_of(kind)) return kind;
-  throw std::logic_error("no recomputation is called " + name);
-}
-
 std::string PlanLayout::text() const {
   return concat("data ", data(), " x shard ", shard, " x tensor ", tensor, ", zero ", zero, ", recompute ",
                 name_of(recompute));
@@ -116,8 +106,7 @@ std::vector<PlanLayout> all_layouts(std::int64_t ranks, std::int64_t ranks_per_n
     for (std::int64_t shard = 1; shard * tensor <= ranks; ++shard) {
       if (ranks % (shard * tensor) != 0) continue;
       for (std::int64_t zero = 1; zero <= (shard > 1 ? 3 : 1); ++zero)
-        for (const PlannedRecompute kind :
-             {PlannedRecompute::kNone, PlannedRecompute::kSelective, PlannedRecompute::kLayers})
+        for (const Recompute kind : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers})
           layouts.push_back({ranks, ranks_per_node, shard, tensor, zero, kind});
     }
   }

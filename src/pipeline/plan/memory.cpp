@@ -13,9 +13,9 @@ constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
 /// use, and twice where it is gathered from a packed buffer.
 Quantity typed_weights(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_weights() && m.compute_bytes.value() == kFloatBytes) return 0;
-  const Quantity kept = layout.recompute == PlannedRecompute::kNone        ? m.shape.layer_matrices
-                        : layout.recompute == PlannedRecompute::kSelective ? m.shape.attention_matrices
-                                                                           : Quantity(0);
+  const Quantity kept = layout.recompute == Recompute::kNone        ? m.shape.layer_matrices
+                        : layout.recompute == Recompute::kSelective ? m.shape.attention_matrices
+                                                                    : Quantity(0);
   const Quantity in_use = layout.divides_weights() ? 2 * m.block : m.block;
   return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + in_use);
 }
@@ -29,13 +29,13 @@ Quantity fresh_gradients(const ModelOnLayout& m, const PlanLayout& layout) {
 
 }  // namespace
 
-Quantity layer_activation_bytes(const ModelOnLayout& m, PlannedRecompute kind) {
+Quantity layer_activation_bytes(const ModelOnLayout& m, Recompute kind) {
   const ShapeSymbols& s = m.shape;
-  if (kind == PlannedRecompute::kLayers) return kFloatBytes * s.D;
+  if (kind == Recompute::kLayers) return kFloatBytes * s.D;
   const Quantity state = kFloatBytes * s.D;
   const Quantity heads = (2 * m.compute_bytes * s.K * (s.H + s.G) + kFloatBytes * s.H) / m.tensor;
   const Quantity norm = m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised ? state : Quantity(0));
-  if (kind == PlannedRecompute::kSelective) return 2 * state + norm + heads;
+  if (kind == Recompute::kSelective) return 2 * state + norm + heads;
   return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor;
 }
 
@@ -61,8 +61,7 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
   const Quantity layer = layer_activation_bytes(m, layout.recompute).as("a_layer");
   const Quantity kept = (load.tokens * m.trained_layers * layer).as("m_layers");
   const Quantity again =
-      (layout.recompute == PlannedRecompute::kNone ? Quantity(0)
-                                                   : load.tokens * layer_activation_bytes(m, PlannedRecompute::kNone))
+      (layout.recompute == Recompute::kNone ? Quantity(0) : load.tokens * layer_activation_bytes(m, Recompute::kNone))
           .as("m_again");
   const Quantity ends =
       (load.tokens * m.shape.D * (kFloatBytes + m.compute_bytes) + load.rows * m.shape.D * m.compute_bytes)
@@ -96,8 +95,7 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
 Quantity forward_bytes(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load) {
   const Quantity copies = layout.divides_weights() ? Quantity(2) : Quantity(1);
   return m.compute_bytes * (copies * m.block + m.head) +
-         load.tokens *
-             (layer_activation_bytes(m, PlannedRecompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
+         load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
          logits_bytes(m, load.rows);
 }
 

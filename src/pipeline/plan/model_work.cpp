@@ -49,15 +49,15 @@ std::vector<Figure> Workload::figures() const {
 }
 
 Work training_work(const LlamaConfig& config, const ShapeSymbols& s, const Workload& load,
-                   std::int64_t trainable_layers, PlannedRecompute recompute) {
+                   std::int64_t trainable_layers, Recompute recompute) {
   const Forward f = forward(config, s, load);
   const std::int64_t layers = trainable_layers < 0 ? config.num_layers : std::min(trainable_layers, config.num_layers);
   const Quantity trained("L_trained", static_cast<double>(layers));
-  const Quantity again = (recompute == PlannedRecompute::kLayers      ? 1 * s.layer_matrices
-                          : recompute == PlannedRecompute::kSelective ? 1 * s.feed_forward_matrices
-                                                                      : Quantity(0))
+  const Quantity again = (recompute == Recompute::kLayers      ? 1 * s.layer_matrices
+                          : recompute == Recompute::kSelective ? 1 * s.feed_forward_matrices
+                                                               : Quantity(0))
                              .as("p_again");
-  const Quantity attention_again("again", recompute == PlannedRecompute::kLayers ? 1 : 0);
+  const Quantity attention_again("again", recompute == Recompute::kLayers ? 1 : 0);
   // Tied to an embedding that is not trained, the head's weights take no gradient.
   const bool head_trained = config.num_scores > 0 || trainable_layers < 0 || !config.tie_word_embeddings;
   const Quantity head_useful("u_head", head_trained ? 3 : 2);

@@ -146,7 +146,7 @@ Phase training_step(const PlannedModel& model, const StepExamples& step, const P
   append(phase.figures, memory.figures);
 
   const Quantity elementwise = elementwise_bytes(m).as("e_layer");
-  const Quantity passes = layout.recompute == PlannedRecompute::kNone ? 1 : 2;
+  const Quantity passes = layout.recompute == Recompute::kNone ? 1 : 2;
   const Quantity moved = (elementwise * load.tokens * (m.shape.L + (1 + passes) * m.trained_layers) +
                           passes * cast_bytes(m, layout) + adding_bytes(m, layout))
                              .as("B_memory");

@@ -89,10 +89,10 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
                   .reproducible = run.run.reproducible,
                   .given = {.ranks = plan.ranks,
                             .ranks_per_node = std::min(plan.ranks, plan.ranks_per_node),
-                            .shard = run.shard,
-                            .tensor = run.tensor,
-                            .zero = plan.zero,
-                            .recompute = recompute_named(plan.recompute)},
+                            .shard = run.parallel.shard,
+                            .tensor = run.parallel.tensor,
+                            .zero = run.parallel.zero,
+                            .recompute = recompute_named(run.parallel.recompute)},
                   .policy = run.policy,
                   .validate = run.validate};
   const auto wanted = [&](const std::string& stage) {

@@ -102,16 +102,7 @@ void PlanOptions::describe(OptionTable& table) {
   describe_data(*this, table);
   table.add("search", &search,
             {.text = "compare all grids and options and plan the fastest that fits; false: plan those that are given "
-                     "in [parallel] and here"});
-  table.add("zero", &zero,
-            {.text = "without search: what the shard axis divides. 1: moments, 2: gradients too, 3: weights too",
-             .low = 1,
-             .high = 3});
-  table.add(
-      "recompute", &recompute,
-      {.text = "without search: what the backward pass computes again. selective: each layer's feed-forward part; "
-               "layers: whole layers",
-       .choices = {"none", "selective", "layers"}});
+                     "in [parallel]"});
   table.add("placement", &placement,
             {.text = "of the reference and reward models in the policy stage: sharded over all ranks, in the host's "
                      "memory, or on groups of ranks of their own; auto: the fastest that fits",

@@ -61,7 +61,7 @@ PlanLayout group_layout(const PlannedModel& judge, const PlanInput& input) {
   PlanLayout layout{.ranks = input.given.ranks_per_node, .ranks_per_node = input.given.ranks_per_node};
   const double room = input.machine.memory.value() - input.machine.program.value() - input.machine.spare.value();
   for (const PlanLayout& candidate : all_layouts(layout.ranks, layout.ranks_per_node, {judge.config})) {
-    if (candidate.shard > 1 || candidate.recompute != PlannedRecompute::kNone) continue;
+    if (candidate.shard > 1 || candidate.recompute != Recompute::kNone) continue;
     layout = candidate;
     if (1.25 * 4 * static_cast<double>(element_counts(judge.config, layout).local) < room) break;
   }

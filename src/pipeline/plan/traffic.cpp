@@ -40,13 +40,12 @@ PlannedTraffic gathered_again(const ModelOnLayout& m, bool whole_layers) {
           m.compute_bytes * m.trained_layers * matrices / m.tensor + kFloatBytes * parts * s.D, "weights, backward"};
 }
 
-/// Gradients of one micro-batch, part by part; those of a tied embedding come from both of its uses.
+/// Gradients of one micro-batch, part by part; both uses of a tied embedding together.
 PlannedTraffic scattered_gradients(const ModelOnLayout& m) {
-  Quantity calls = 2 * m.trained_layers + 1, elements = m.trained_local;
+  Quantity calls = 2 * m.trained_layers + 1;
   if (m.trains_embedding) calls = calls + 1;
-  if (m.trains_head) calls = calls + 1;
-  if (m.trains_embedding && m.config.num_scores == 0 && m.config.tie_word_embeddings) elements = elements + m.head;
-  return {Axis::kShard, Collective::kReduceScatter, calls, m.sum_bytes * elements, "gradients as they appear"};
+  if (m.trains_head && (m.config.num_scores > 0 || !m.config.tie_word_embeddings)) calls = calls + 1;
+  return {Axis::kShard, Collective::kReduceScatter, calls, m.sum_bytes * m.trained_local, "gradients as they appear"};
 }
 
 Quantity number(std::int64_t value) { return static_cast<double>(value); }
@@ -61,8 +60,7 @@ const char* name_of(Collective collective) {
 std::vector<PlannedTraffic> micro_batch_traffic(const ModelOnLayout& m, const PlanLayout& layout,
                                                 const Workload& load) {
   std::vector<PlannedTraffic> traffic;
-  const bool layers_again = layout.recompute == PlannedRecompute::kLayers,
-             any_again = layout.recompute != PlannedRecompute::kNone;
+  const bool layers_again = layout.recompute == Recompute::kLayers, any_again = layout.recompute != Recompute::kNone;
   if (layout.tensor > 1) {
     add_forward_sums(m, load, traffic);
     if (any_again)

@@ -13,7 +13,7 @@ namespace rluf {
 struct CommandLine {
   std::string command;
   std::vector<std::string> ini_files, operands, settings;  ///< settings: "section.key=value"
-  bool help = false, version = false, validate = false, print_config = false, header = false;
+  bool help = false, version = false, validate = false, print_config = false, header = false, dry_run = false;
   /// @throws Error(kBadInput) for unknown commands and flags, naming the nearest
   static CommandLine parse(const std::vector<std::string>& arguments);
 };

@@ -27,6 +27,7 @@ void tool_preflight(const RunConfig& config, const ProcessGrid& grid, const Envi
 /// Prints what a run needs and how long it takes; `name`: the input as the user wrote it. Needs no MPI.
 /// @throws Error(kBadInput) if it does not fit, by how much and what would help
 void tool_plan(const RunConfig& config, const std::string& name, bool header_only);
+void tool_dry_run(const RunConfig& config, const std::string& name);
 /// Checks everything that `command` would need, says what was checked, and makes nothing. @collective
 void validate_inputs(const RunConfig& config, const std::string& command, const ProcessGrid& grid);
 

@@ -8,15 +8,10 @@
 
 namespace rluf {
 
-/// What the backward pass computes again instead of keeping it: nothing, each layer's feed-forward part, whole layers.
-enum class PlannedRecompute { kNone, kSelective, kLayers };
-const char* name_of(PlannedRecompute kind);
-PlannedRecompute recompute_named(const std::string& name);
-
 /// A process grid data x shard x tensor with the tensor axis innermost, and what the shard axis divides (ZeRO 1, 2, 3).
 struct PlanLayout {
   std::int64_t ranks = 1, ranks_per_node = 1, shard = 1, tensor = 1, zero = 1;
-  PlannedRecompute recompute = PlannedRecompute::kNone;
+  Recompute recompute = Recompute::kNone;
   std::int64_t replicas() const { return ranks / tensor; }  ///< tensor groups: each reads other examples
   std::int64_t data() const { return ranks / (tensor * shard); }
   bool divides_gradients() const { return zero >= 2 && shard > 1; }

@@ -21,7 +21,7 @@ struct Memory {
 /// inputs and factors in float32; their outputs, queries, keys, values, attention's output and log-sums, gate, up,
 /// silu(gate) and the product in the compute type. selective leaves out norms' outputs, silu(gate) and product; layers
 /// keeps the layer's input only.
-Quantity layer_activation_bytes(const ModelOnLayout& model, PlannedRecompute kind);
+Quantity layer_activation_bytes(const ModelOnLayout& model, Recompute kind);
 /// The slice of logits that stands in memory at once, with what it is made of or into, both float32. @unit bytes
 Quantity logits_bytes(const ModelOnLayout& model, const Quantity& rows);
 /// Keys and values of one token. @unit bytes

@@ -30,7 +30,7 @@ struct Work {
 /// Forward and backward. The attention's backward pass computes the scores again (five products for two), so does the
 /// head with its logits. @source FlashAttention (arXiv 2205.14135) for the five products
 Work training_work(const LlamaConfig& config, const ShapeSymbols& shape, const Workload& load,
-                   std::int64_t trainable_layers, PlannedRecompute recompute);
+                   std::int64_t trainable_layers, Recompute recompute);
 /// Forward only, for scores or log-probabilities.
 Work forward_work(const LlamaConfig& config, const ShapeSymbols& shape, const Workload& load);
 

@@ -30,7 +30,7 @@ struct PlanInput {
   Machine machine;
   double compute_bytes = 4;
   bool reproducible = true;
-  PlanLayout given;  ///< of [parallel] and [plan], for search = false
+  PlanLayout given;  ///< of [parallel], for search = false
   std::vector<PlannedTraining> trainings;
   bool has_policy = false, has_validate = false;
   PlannedModel policy_model;
@@ -52,7 +52,7 @@ struct RunOptionsOfPlan {
   const RewardOptions& reward;
   const PolicyOptions& policy;
   const ValidationOptions& validate;
-  std::int64_t shard = 1, tensor = 1;
+  const ParallelOptions& parallel;
 };
 /// Reads config.json of the models that are there. @throws Error(kBadInput) for an unknown shape or stage
 PlanInput plan_input(const RunOptionsOfPlan& run);

@@ -25,8 +25,6 @@ struct PlanOptions {
   double love_tokens = 512, prompt_tokens = 256, response_tokens = 128;
 
   bool search = true;
-  std::int64_t zero = 1;  ///< with search = false, as the next
-  std::string recompute = "none";
   std::string placement = "auto";
   void describe(OptionTable& table);
 };
