@@ -13,6 +13,9 @@ function(rluf_test room unit)
   target_link_libraries(${target} PRIVATE rluf_${room} rluf_test_main GTest::gmock)
   if(NOT TEST_TIMEOUT)
     set(TEST_TIMEOUT 300) # a guard against hangs, not a limit of speed
+    if(RLUF_SANITIZE)
+      set(TEST_TIMEOUT 1800)
+    endif()
   endif()
   # Files of their own, since several people test on one machine; a rank that waits leaves its core to who works.
   file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/Testing)

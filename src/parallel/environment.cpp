@@ -90,6 +90,9 @@ Environment::Environment(int& argc, char**& argv) {
   // quarter of the time of a training step. Only the largest are mapped, so that the heap is not torn to pieces.
   mallopt(M_MMAP_THRESHOLD, 64 << 20);
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  // oneDNN, which computes in bfloat16 on a CPU, keeps a kernel for each shape that it met, over a megabyte a piece.
+  // Few shapes are met again after a step, whose own are some twenty; by itself it would keep 1024.
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
   int provided = 0;
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
     fail_input("MPI could not be started", "ranks cannot find each other",

@@ -86,7 +86,7 @@ first = qsub("jobs/pbs/restart.pbs", [*steps(60), *tight, f"--run.directory={fol
 check(end_of(first) == "75", f"the first job: {end_of(first)}\n{output(first)[-1500:]}")
 check("stopped by the end of the job's time" in output(first) and "on 2 hosts" in output(first), f"by its own clock\n{output(first)[-1000:]}")
 chain = [first]
-while end_of(chain[-1]) == "75" and len(chain) < 12:
+while end_of(chain[-1]) == "75" and len(chain) < 40:
     later = wait(lambda: jobs_after(chain[-1]), 30, "the next job")
     chain.append(later[0])
 check(end_of(chain[-1]) == "0" and model(folder) == model(undisturbed), f"continued by {len(chain)} jobs: {[end_of(job) for job in chain]}\n{output(chain[-1])[-1200:]}")
@@ -116,12 +116,16 @@ wait(lambda: len(starts_of(folder)) == 3, 90, "a start after qdel")
 pbs(build, "request", folder, "stop")
 check(end_of(job) == "75", f"after qdel it goes on: {end_of(job)}\n{output(job)[-800:]}")
 
-# A chain that is submitted at once.
+# A chain that is submitted at once, as often as a busy machine needs it.
 folder = work / "chain"
-result = pbs("bash", "jobs/pbs/chain.sh", 4, *steps(60), "--run.walltime_minutes=0.15", *tight, f"--run.directory={folder}", **base,
-             SCRIPT="jobs/pbs/submit.pbs")
-jobs = re.findall(r"job \d of 4: (\S+)", result.stdout)
-check(len(jobs) == 4 and [end_of(job) for job in jobs][-1] in ("0", "75"), f"chain: {result.stdout}{result.stderr}{[end_of(job) for job in jobs]}")
+for _ in range(6):
+    result = pbs("bash", "jobs/pbs/chain.sh", 4, *steps(60), "--run.walltime_minutes=0.15", *tight, f"--run.directory={folder}", **base,
+                 SCRIPT="jobs/pbs/submit.pbs")
+    jobs = re.findall(r"job \d of 4: (\S+)", result.stdout)
+    ends = [end_of(job) for job in jobs]
+    check(len(jobs) == 4 and set(ends) <= {"0", "75"}, f"chain: {result.stdout}{result.stderr}{ends}")
+    if ends[-1:] == ["0"]:
+        break
 check(model(folder) == model(undisturbed), f"chain: the same bits after {len(starts_of(folder))} starts")
 
 # A sweep as an array, and its table.
@@ -150,7 +154,7 @@ cable("up")
 pbs("qdel", job)
 end_of(job, 120)
 check(re.search(r"stage \S+ step \d+: in the collective \w+: no progress", text_of(folder / "log.txt")), f"the message\n{text_of(folder / 'log.txt')[-600:]}")
-result = rluf("run", *[source / word if word.endswith(".ini") else word for word in steps(60)], "--run.watchdog_seconds=8", f"--run.directory={folder}")
+result = rluf("run", *[source / word if word.endswith(".ini") else word for word in steps(60)], f"--run.directory={folder}")
 check(result.returncode == 0 and "continuing from the checkpoint" in result.stderr and model(folder) == model(undisturbed), f"after the cable\n{result.stderr[-800:]}")
 shutil.rmtree(work, ignore_errors=True)
 for leftover in source.glob("rluf*.o[0-9]*"):

@@ -75,15 +75,18 @@ for signal, ranks in (("USR1", 1), ("TERM", 2)):
     check(f"stopped by {signal}" in text_of(work / f"{signal}.out"), f"{signal} is named")
 check(starts_of(folder) == [1, 2] and "continuing from the checkpoint" in text_of(work / "TERM.out"), f"other rank counts: {starts_of(folder)}")
 
-# chain.sh: jobs that wait for each other.
+# chain.sh: jobs that wait for each other, as many chains as a busy machine needs.
 folder = work / "chain"
-result = output_of("bash", "jobs/slurm/chain.sh", "6", *steps(60), f"--run.directory={folder}", "--run.walltime_minutes=0.1", "--run.walltime_margin_seconds=1", cwd=source,
-                   env={**environment, "SBATCH_OUTPUT": f"{work}/chain-%j.out", "SBATCH_TIMELIMIT": "00:05:00"})
-jobs = re.findall(r"job \d of 6: (\d+)", result.stdout)
-check(len(jobs) == 6, f"chain of 6: {result.stdout}{result.stderr}")
-for job in jobs:
-    state = end_of(job)
-    check(state in (("FAILED", "75:0"), ("COMPLETED", "0:0")), f"a job of the chain: {state}\n{text_of(work / f'chain-{job}.out')[-800:]}")
+for _ in range(6):
+    result = output_of("bash", "jobs/slurm/chain.sh", "6", *steps(60), f"--run.directory={folder}", "--run.walltime_minutes=0.1", "--run.walltime_margin_seconds=1", cwd=source,
+                       env={**environment, "SBATCH_OUTPUT": f"{work}/chain-%j.out", "SBATCH_TIMELIMIT": "00:05:00"})
+    jobs = re.findall(r"job \d of 6: (\d+)", result.stdout)
+    check(len(jobs) == 6, f"chain of 6: {result.stdout}{result.stderr}")
+    states = [end_of(job) for job in jobs]
+    for job, state in zip(jobs, states):
+        check(state in (("FAILED", "75:0"), ("COMPLETED", "0:0")), f"a job of the chain: {state}\n{text_of(work / f'chain-{job}.out')[-800:]}")
+    if states[-1:] == [("COMPLETED", "0:0")]:
+        break
 check(2 <= len(starts_of(folder)) and model(folder) == model(undisturbed), f"chain: the same bits after {len(starts_of(folder))} starts")
 
 # array.sh: a sweep and its table.

@@ -25,6 +25,8 @@ steps = ["--sft.max_steps=60", "--love.max_steps=60", "--helpfulness.max_steps=4
 settings = [tiny, *steps]
 hang_seconds = 240
 counts = collections.Counter()
+kinds = ["rank", "all", "mpirun", "term", "usr1", "stop", "flip", "slow"]
+reported = ["kills", "restarts", "runs", "lost", "unreadable", "hangs", "orphans", *kinds]
 
 
 def models(folder):
@@ -104,7 +106,7 @@ while counts["kills"] < arguments.kills:
         with open(work / "stderr", "w") as errors:
             process = subprocess.Popen([*mpirun, "-n", str(count), program, "run", *settings, f"--run.directory={folder}"],
                                        stderr=errors, stdout=subprocess.DEVNULL, start_new_session=True)
-        fault = "none" if quiet or random.random() < 0.1 else random.choice(["rank", "all", "mpirun", "term", "usr1", "stop", "flip", "slow"])
+        fault = "none" if quiet or random.random() < 0.1 else random.choice(kinds)
         try:
             process.wait(timeout=hang_seconds if fault == "none" else bounds())
         except subprocess.TimeoutExpired:
@@ -172,7 +174,6 @@ while counts["kills"] < arguments.kills:
     check(" damaged" in verified.stdout, f"verify\n{verified.stderr}")
     counts["runs"] += 1
     shutil.rmtree(folder)
-print("faults: " + ", ".join(f"{counts[name]} {name}" for name in
-                             ("kills", "restarts", "runs", "lost", "unreadable", "hangs", "orphans", "rank", "all", "mpirun", "term", "usr1", "stop", "flip", "slow")), flush=True)
+    print("faults: " + ", ".join(f"{counts[name]} {name}" for name in reported), flush=True)
 shutil.rmtree(work)
 finish(counts["runs"])

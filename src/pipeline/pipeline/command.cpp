@@ -26,6 +26,8 @@ constexpr const char* kVersion = "0.1.0";
 
 /// What LibTorch, MPI, HDF5 and their buffers come to once they have been used.
 constexpr std::int64_t kProgramBytes = std::int64_t{200} << 20;
+/// What the kernels come to that are kept while a stage computes in bfloat16 on a CPU, and the holes between them.
+constexpr std::int64_t kBfloat16KernelBytes = std::int64_t{512} << 20;
 
 /// Reads and writes small files of a run directory: works on a login node, where MPI may not start.
 bool is_login_tool(const std::string& command) {
@@ -108,6 +110,8 @@ std::int64_t estimate_mib(const Stage& stage, const StageContext& context) {
   }
   // Code and work buffers of the libraries, which come into memory when they are first used.
   const std::int64_t program = std::max<std::int64_t>(resident_memory_bytes(), kProgramBytes);
+  const bool computes = stage.name != "simulate" && stage.name != "dataset";
+  if (computes && context.model.compute == "bf16" && context.device.is_cpu()) bytes += kBfloat16KernelBytes;
   return context.grid.world.all_reduce((program + bytes) >> 20, Reduce::kMax);
 }
 
