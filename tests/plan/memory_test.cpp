@@ -126,25 +126,12 @@ TEST(ElementCounts, AreTheFullestRanksShareAndAllSharesAreTheModel) {
   }
 }
 
-/// Counts the bytes of the moments that an optimizer describes.
-class MomentBytes : public StateArchive {
- public:
-  std::int64_t bytes = 0;
-  void number(const std::string&, std::int64_t&) override {}
-  void json(const std::string&, nlohmann::json&) override {}
-  void tensor(const std::string&, at::Tensor&) override {}
-  void rows(const std::string&, at::Tensor& mine, const std::vector<std::int64_t>&) override {
-    bytes += static_cast<std::int64_t>(mine.nbytes());
-  }
-};
-
 TEST(TrainingMemory, MomentsAreAdamWs) {
   const Communicator world = Communicator::world();
   Llama model(small(2), 1, torch::kCPU);
-  AdamW optimizer(model, TrainOptions{}, world);
-  MomentBytes moments;
-  optimizer.describe(moments);
-  const std::int64_t most = world.all_reduce(moments.bytes, Reduce::kMax);
+  const AllocatedBytes bytes;
+  const AdamW optimizer(model, TrainOptions{}, world);
+  const std::int64_t most = world.all_reduce(bytes.now(), Reduce::kMax);
   const PlanLayout layout{.ranks = world.size(), .ranks_per_node = world.size()};
   const ModelOnLayout symbols = model_on(small(2), layout, -1, 4, 8);
   EXPECT_EQ(static_cast<double>(most), 8 * symbols.moments.value());

@@ -33,6 +33,7 @@ TEST(Quantity, SaysHowItWasComputed) {
   EXPECT_EQ((p / T).as("share").derivation(), "share = p / T = 30,016 / 2 = 15,008");
   EXPECT_EQ(D.derivation(), "D = 4");
   EXPECT_EQ((1 * D).as("E").derivation(), "E = D = 4");
+  EXPECT_EQ((D + F * 0 / T).as("E").derivation(), "E = D = 4");
   EXPECT_EQ((0 + 1 * D * 2 + 0).as("E").derivation(), "E = D 2 = 4 x 2 = 8");
 }
 

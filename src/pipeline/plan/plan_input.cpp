@@ -43,8 +43,8 @@ void check_stages(const std::vector<std::string>& stages) {
     }
 }
 
-/// Mean lengths that the run would cut off.
-void check_lengths(const RunOptionsOfPlan& run, bool generates) {
+/// Mean lengths that the run would cut off, of what is planned.
+void check_lengths(const RunOptionsOfPlan& run, bool reads_love, bool generates) {
   const PlanOptions& plan = run.plan;
   const auto longest = static_cast<double>(run.data.max_tokens);
   const auto check = [&](double tokens, double most, const std::string& what, const std::string& limit) {
@@ -52,7 +52,7 @@ void check_lengths(const RunOptionsOfPlan& run, bool generates) {
       fail_input(concat(what, " = ", tokens, " is more than ", limit, " = ", most),
                  "a mean cannot be above the longest", "lower the first or raise the second");
   };
-  check(plan.love_tokens, longest, "plan.love_tokens", "data.max_tokens");
+  if (reads_love) check(plan.love_tokens, longest, "plan.love_tokens", "data.max_tokens");
   check(plan.prompt_tokens + plan.response_tokens, longest, "plan.prompt_tokens + plan.response_tokens",
         "data.max_tokens");
   if (generates)
@@ -113,7 +113,7 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
   };
   const auto policy_shape = [&] { return model_of("policy", run.model.base, plan.model, "plan.model", false); };
   const bool rounds = wanted("policy") || wanted("validate");
-  check_lengths(run, rounds);
+  check_lengths(run, wanted("love") && plan.love_examples > 0, rounds);
   if (rounds || (wanted("sft") && plan.sft_examples > 0)) input.policy_model = policy_shape();
   add("sft", {"sft", input.policy_model.shape, input.policy_model.config}, run.sft.train, plan.sft_examples,
       "sft_examples", {.tokens_each = pair_tokens, .rows_each = plan.response_tokens});

@@ -96,13 +96,14 @@ Quantity operator-(const Quantity& a, const Quantity& b) {
   return Quantity::join(a, b, a.value_ - b.value_, Quantity::Binds::kSum, {" - ", " - "}, true);
 }
 Quantity operator*(const Quantity& a, const Quantity& b) {
-  if (a.is_constant(1)) return b;
-  if (b.is_constant(1)) return a;
+  if (a.is_constant(1) || b.is_constant(0)) return b;
+  if (b.is_constant(1) || a.is_constant(0)) return a;
   // After a division a bare space would leave open what is divided.
   const bool divided = a.text_.symbols.find(" / ") != std::string::npos;
   return Quantity::join(a, b, a.value_ * b.value_, Quantity::Binds::kProduct, {divided ? " x " : " ", " x "});
 }
 Quantity operator/(const Quantity& a, const Quantity& b) {
+  if (a.is_constant(0)) return a;
   return Quantity::join(a, b, a.value_ / b.value_, Quantity::Binds::kProduct, {" / ", " / "}, true);
 }
 Quantity ceil(const Quantity& a) { return Quantity::call("ceil", {a}, std::ceil(a.value_)); }

@@ -45,7 +45,7 @@ Quantity ranks_of(const PlanLayout& layout) { return {"ranks", static_cast<doubl
 /// What the judges of the policy stage cost on one layout.
 struct Judging {
   std::vector<Phase> phases;
-  Quantity seconds = 0, lasting = 0, besides = 0;
+  Quantity seconds = 0, lasting = 0, besides = 0, in_host = 0;
 };
 
 /// Documents that every judge reads: a prompt with a response.
@@ -88,7 +88,8 @@ Judging judge(const PlanInput& input, const PlanLayout& layout, JudgePlacement p
       const Quantity& lasting = phase.lasting_bytes;
       const Quantity besides = placement == JudgePlacement::kHost ? lasting + phase.bytes : phase.bytes;
       judging.besides = first ? besides : max(judging.besides, besides);
-      if (placement == JudgePlacement::kSharded) judging.lasting = first ? lasting : judging.lasting + lasting;
+      Quantity& place = placement == JudgePlacement::kSharded ? judging.lasting : judging.in_host;
+      place = place + lasting;
     }
     judging.phases.push_back(std::move(phase));
   }
@@ -209,6 +210,7 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
       {concat("a round: generate ", percent(generate.seconds), " %, judge and score ", percent(score), " %, train ",
               percent(train), " %"),
        stage.step_seconds, "s"},
+      {"a policy: its rounds", (rounds * stage.step_seconds / 3600).as("policy_hours"), "h"},
       {"rounds of all policies", stage.steps},
       {"what stays: training, and models that are sharded", always, "B"},
       {"besides, while it trains", training, "B"},
@@ -216,6 +218,11 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
       {"generated tokens a second and rank", rate, "tokens/s"}};
   add_mfu(stage, step, ranks, input.machine);
   add_checkpoint(stage, input.policy_model.config, policy.train.trainable_layers, input.machine);
+  if (placement == JudgePlacement::kHost) {
+    const Quantity node("ranks_per_node", static_cast<double>(layout.ranks_per_node));
+    stage.figures.push_back({"ranks of a node", node});
+    stage.figures.push_back({"models in the memory of a host", (node * judging.in_host).as("m_host"), "B"});
+  }
   if (placement == JudgePlacement::kGroups) {
     const Quantity own("group_ranks", static_cast<double>(group_ranks(input)));
     const Quantity idle =

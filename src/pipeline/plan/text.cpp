@@ -53,6 +53,13 @@ std::string table(const PlanInput& input, const RunPlan& plan) {
                        "", "", hours, hours * static_cast<double>(input.given.ranks));
 }
 
+/// Of the rounds of one love weight.
+double policy_hours(const PlanInput& input, const RunPlan& plan) {
+  const auto policy = std::find_if(plan.stages.begin(), plan.stages.end(),
+                                   [](const StagePlan& stage) { return stage.name == "policy"; });
+  return static_cast<double>(input.policy.rounds) * policy->step_seconds.value() / kHour;
+}
+
 std::string next_plans(const PlanInput& input, const std::vector<RunPlan>& plans) {
   std::string text;
   for (std::size_t i = 1; i < plans.size() && i < 4 && plans[i].fits(); ++i)
@@ -157,6 +164,9 @@ std::string plan_text(const PlanInput& input, const std::vector<RunPlan>& plans,
                  chosen.peak_bytes / kGb, chosen.limit_bytes / kGb, chosen.seconds / kHour,
                  chosen.seconds / kHour * static_cast<double>(input.given.ranks));
   text += table(input, chosen);
+  if (const std::size_t weights = input.policy.love_weights.size(); input.has_policy && weights > 1)
+    text += format("  policy: %zu love weights, %.2f hours each; as jobs of their own they run side by side\n", weights,
+                   policy_hours(input, chosen));
   for (const std::string& left_out : input.left_out) text += "  left out: " + left_out + "\n";
   text += "\nThe next:\n" + next_plans(input, plans);
   if (input.has_policy)

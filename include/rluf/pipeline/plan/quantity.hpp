@@ -35,7 +35,7 @@ class Quantity {
                        bool right_binds_tighter = false);
   static Quantity call(const std::string& name, const std::vector<Quantity>& arguments, double value);
   Written inside(Binds needed) const;
-  bool is_constant(double value) const;  ///< written as that number: adding 0 and multiplying by 1 leave no trace
+  bool is_constant(double value) const;  ///< written as that number: adding 0 or multiplying by 1 leaves no trace
   double value_ = 0;
   Written text_, origin_;  ///< as it stands in formulas; how it was computed
   Binds binds_ = Binds::kAtom;
