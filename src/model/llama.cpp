@@ -95,7 +95,7 @@ at::Tensor Llama::embed(const at::Tensor& tokens_T) const {
   const auto part = vocabulary_part(0);
   if (!part) return at::embedding(table_VD, tokens_T).to(torch::kFloat32);
   const at::Tensor rows_T = tokens_T - part->first_token;
-  const at::Tensor here_T1 = rows_T.ge(0).logical_and(rows_T.lt(table_VD.size(0))).unsqueeze(1);
+  const at::Tensor here_T1 = rows_T.ge(0).bitwise_and(rows_T.lt(table_VD.size(0))).unsqueeze(1);
   const at::Tensor found_TD = at::embedding(table_VD, rows_T.clamp(0, table_VD.size(0) - 1));
   return sum_over_axis(found_TD * here_T1, part->axis);
 }

@@ -38,7 +38,9 @@ Llama::Llama(LlamaConfig config, std::uint64_t seed, at::Device device, LayoutPo
 }
 
 void Llama::add_parameter(const std::string& name, const at::Tensor& kept) {
-  parameters_.emplace_back(name, kept.to(device_, torch::kFloat32).contiguous().set_requires_grad(true));
+  at::Tensor own = kept.to(device_, torch::kFloat32).contiguous();
+  if (own.storage().nbytes() > own.nbytes()) own = own.clone();  // a view would keep all of the whole in memory
+  parameters_.emplace_back(name, own.set_requires_grad(true));
 }
 
 const at::Tensor& Llama::parameter(const std::string& name) const {

@@ -104,7 +104,7 @@ struct LocalTargets {
       : columns_R1(targets_R.unsqueeze(1)) {
     if (!part) return;
     const at::Tensor columns_R = targets_R - part->first_token;
-    here_R = columns_R.ge(0).logical_and(columns_R.lt(num_columns)).to(torch::kFloat32);
+    here_R = columns_R.ge(0).bitwise_and(columns_R.lt(num_columns)).to(torch::kFloat32);
     columns_R1 = columns_R.clamp(0, num_columns - 1).unsqueeze(1);
   }
 };

@@ -141,29 +141,29 @@ int Communicator::rank() const { return impl_->rank; }
 int Communicator::size() const { return impl_->size; }
 MPI_Comm Communicator::mpi() const { return impl_->comm; }
 void Communicator::barrier() const {
-  const InCollective here("barrier");
   if (impl_->note("barrier")) return;
+  const InCollective here("barrier");
   check_mpi(MPI_Barrier(impl_->comm), "MPI_Barrier");
 }
 
 double Communicator::all_reduce(double value, Reduce op) const {
-  const InCollective here("all_reduce");
   if (impl_->note("all_reduce")) return value;
+  const InCollective here("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
 std::int64_t Communicator::all_reduce(std::int64_t value, Reduce op) const {
-  const InCollective here("all_reduce");
   if (impl_->note("all_reduce")) return value;
+  const InCollective here("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
 template <class T>
 void Communicator::reduce_numbers(std::vector<T>& values, Reduce op) const {
-  const InCollective here("all_reduce");
   if (size() == 1 || impl_->note("all_reduce")) return;
+  const InCollective here("all_reduce");
   at::Tensor tensor =
       at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, c10::CppTypeToScalarType<T>::value);
   reduce_on_host(tensor, op, impl_->comm);
@@ -173,10 +173,10 @@ void Communicator::all_reduce(std::vector<double>& values, Reduce op) const { re
 void Communicator::all_reduce(std::vector<std::int64_t>& values, Reduce op) const { reduce_numbers(values, op); }
 
 void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
-  const InCollective here("all_reduce");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
   if (impl_->count("all_reduce", static_cast<std::int64_t>(tensor.nbytes()))) return;
+  const InCollective here("all_reduce");
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_reduce(tensor, op);
   if (tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf) {
     at::Tensor wide = tensor.to(at::kFloat);
@@ -187,30 +187,34 @@ void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
   reduce_on_host(tensor, op, impl_->comm);
 }
 
+namespace {
+void broadcast_on_host(void* data, std::int64_t num_bytes, int root, MPI_Comm comm) {
+  for (std::int64_t first = 0; first < num_bytes; first += kPieceElements) {
+    const int count = static_cast<int>(std::min(kPieceElements, num_bytes - first));
+    check_mpi(MPI_Bcast(static_cast<char*>(data) + first, count, MPI_BYTE, root, comm), "MPI_Bcast");
+  }
+}
+}  // namespace
+
 void Communicator::broadcast(at::Tensor& tensor, int root) const {
-  const InCollective here("broadcast");
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1 || impl_->count("broadcast", static_cast<std::int64_t>(tensor.nbytes()))) return;
+  const InCollective here("broadcast");
   if (!tensor.device().is_cpu()) {
     impl_->on_device(*this).broadcast(tensor, root);
     return;
   }
-  char* data = static_cast<char*>(tensor.data_ptr());
-  const std::int64_t num_bytes = tensor.numel() * static_cast<std::int64_t>(tensor.element_size());
-  for (std::int64_t first = 0; first < num_bytes; first += kPieceElements) {
-    const int count = static_cast<int>(std::min(kPieceElements, num_bytes - first));
-    check_mpi(MPI_Bcast(data + first, count, MPI_BYTE, root, impl_->comm), "MPI_Bcast");
-  }
+  broadcast_on_host(tensor.data_ptr(), static_cast<std::int64_t>(tensor.nbytes()), root, impl_->comm);
 }
 
 void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) const {
-  const InCollective here("all_gather_rows");
   RLUF_ASSERT(tensor.is_contiguous() && tensor.dim() > 0 && static_cast<int>(rows.size()) == size());
   if (size() == 1 || tensor.numel() == 0) return;
   const std::int64_t row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
   std::int64_t num_rows = 0;
   for (const Range& part : rows) num_rows += part.count();
   if (impl_->count("all_gather", num_rows * row_bytes)) return;
+  const InCollective here("all_gather_rows");
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_gather_rows(tensor, rows);
   std::vector<int> counts, firsts;
   for (const Range& part : rows) {
@@ -237,11 +241,11 @@ at::Tensor Communicator::all_gather(const at::Tensor& mine, const std::vector<st
 }
 
 at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const {
-  const InCollective here("reduce_scatter");
   RLUF_ASSERT(parts.is_contiguous() && static_cast<int>(counts.size()) == size());
   if (size() == 1) return parts;
   at::Tensor mine = at::empty({counts[static_cast<std::size_t>(rank())]}, parts.options());
   if (impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()))) return mine;
+  const InCollective here("reduce_scatter");
   if (!parts.device().is_cpu()) {
     impl_->on_device(*this).reduce_scatter(parts, counts, mine);
     return mine;
@@ -260,13 +264,12 @@ at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vect
 const std::map<std::string, Traffic>& Communicator::traffic() const { return impl_->traffic; }
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
-  const InCollective here("broadcast");
   if (impl_->note("broadcast")) return text;
+  const InCollective here("broadcast");
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, impl_->comm), "MPI_Bcast");
   std::string result = rank() == root ? text : std::string(static_cast<std::size_t>(length), '\0');
-  at::Tensor bytes = at::from_blob(result.data(), {length}, at::kByte);
-  broadcast(bytes, root);
+  broadcast_on_host(result.data(), length, root, impl_->comm);
   return result;
 }
 
@@ -321,17 +324,17 @@ std::vector<std::string> Communicator::all_gather(const std::string& mine) const
 }
 
 std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
-  const InCollective here("exclusive_scan");
   if (impl_->note("exclusive_scan")) return 0;
+  const InCollective here("exclusive_scan");
   std::int64_t before = 0;
   check_mpi(MPI_Exscan(&value, &before, 1, MPI_INT64_T, MPI_SUM, impl_->comm), "MPI_Exscan");
   return rank() == 0 ? 0 : before;
 }
 
 std::vector<std::string> Communicator::all_to_all(const std::vector<std::string>& to) const {
-  const InCollective here("all_to_all");
   RLUF_ASSERT(static_cast<int>(to.size()) == size());
   if (impl_->note("all_to_all")) return to;
+  const InCollective here("all_to_all");
   std::vector<std::int64_t> sizes_out, sizes_in(to.size());
   for (const std::string& text : to) sizes_out.push_back(static_cast<std::int64_t>(text.size()));
   check_mpi(MPI_Alltoall(sizes_out.data(), 1, MPI_INT64_T, sizes_in.data(), 1, MPI_INT64_T, impl_->comm),

@@ -18,6 +18,7 @@ struct Options {
   RewardOptions reward;
   PolicyOptions policy;
   ValidationOptions validate;
+  ParallelOptions parallel;
 
   Options() {
     plan.ranks = 16;
@@ -31,7 +32,7 @@ struct Options {
     model.compute = "bf16";
     policy.prompts_per_round = 64;
   }
-  PlanInput input() const { return plan_input({plan, run, model, data, sft, reward, policy, validate}); }
+  PlanInput input() const { return plan_input({plan, run, model, data, sft, reward, policy, validate, parallel}); }
 };
 
 TEST(Search, FindsTheFastestThatFits) {

@@ -305,7 +305,7 @@ DryRun dry_run(const PlanInput& input, const ParallelOptions& parallel) {
     fail_input(concat("parallel.shard x parallel.tensor = ", parallel.shard, " x ", parallel.tensor,
                       " does not divide plan.ranks = ", num_ranks),
                "every rank needs a place in the grid", "choose divisors");
-  const MetaMemory counting;
+  const MetaMemory counting(!input.machine.on_host);
   const Groups groups(num_ranks, parallel);
   std::vector<CollectiveLog> logs(static_cast<std::size_t>(num_ranks));
   std::vector<std::vector<std::pair<std::string, std::int64_t>>> peaks(logs.size());

@@ -159,10 +159,10 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
 
   // Once: a baseline response to each prompt, and its scores by the reward models.
   const double different = input.options.prompts > 0 ? std::min(input.options.prompts, visits) : visits;
-  Phase first = generation_phase(
-      "baseline responses", input.policy_model,
-      generation_work(input, different, 1, policy.max_new_tokens, policy.prompts_per_batch * policy.num_samples),
-      setting);
+  Phase first = generation_phase("baseline responses", input.policy_model,
+                                 generation_work(input, different, 1, policy.max_new_tokens,
+                                                 policy.batching.prompts_per_batch * policy.num_samples),
+                                 setting);
   Judging first_scores = judge(input, layout, placement, different, false);
   const Quantity baseline = first.seconds.as("s_baseline"),
                  baseline_score = first_scores.seconds.as("s_baseline_score");
@@ -172,7 +172,7 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
   // A round.
   Phase generate = generation_phase(
       "generate", input.policy_model,
-      generation_work(input, per_round, samples, policy.max_new_tokens, policy.prompts_per_batch), setting);
+      generation_work(input, per_round, samples, policy.max_new_tokens, policy.batching.prompts_per_batch), setting);
   Judging judging = judge(input, layout, placement, per_round * samples, true);
   StepExamples chosen = judged_documents(input, per_round, true);
   chosen.trainable_layers = policy.train.trainable_layers;
@@ -251,9 +251,9 @@ StagePlan plan_validate(const PlanInput& input, const PlanLayout& layout) {
   StagePlan stage{.name = "validate", .shape = input.policy_model.shape};
   const double prompts = input.options.held_out_prompts, samples = static_cast<double>(options.samples_per_prompt);
   const std::int64_t longest = options.max_new_tokens > 0 ? options.max_new_tokens : input.policy.max_new_tokens;
-  Phase generate = generation_phase("an arm answers", input.policy_model,
-                                    generation_work(input, prompts, samples, longest, options.prompts_per_batch),
-                                    setting_of(input, layout));
+  Phase generate = generation_phase(
+      "an arm answers", input.policy_model,
+      generation_work(input, prompts, samples, longest, options.batching.prompts_per_batch), setting_of(input, layout));
   const Judging judging = judge(input, layout, JudgePlacement::kSharded, prompts * samples, true);
   const Quantity ranks = ranks_of(layout), score = judging.seconds.as("s_score");
   stage.steps = Quantity("arms", static_cast<double>(input.policy.love_weights.size() + 1));

@@ -7,7 +7,8 @@ namespace rluf {
 /// Counts the bytes of meta tensors of each thread as long as it lives.
 class MetaMemory {
  public:
-  MetaMemory();
+  /// `fuses_norms`: norms keep for backward what they keep on a GPU, otherwise what they keep on a CPU.
+  explicit MetaMemory(bool fuses_norms);
   ~MetaMemory();
   MetaMemory(const MetaMemory&) = delete;
   MetaMemory& operator=(const MetaMemory&) = delete;
