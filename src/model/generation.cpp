@@ -186,9 +186,8 @@ void exchange(std::vector<std::vector<Sample>>& samples, std::int64_t num_sample
   }
 }
 
-/// This rank's part of generate_over_ranks. @return whether all of it was done; not if others failed or the world asks
-/// for a stop
-bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
+/// This rank's part of generate_over_ranks; ends early if another rank fails or the world asks for a stop.
+void generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
                     const Communicator& data, std::vector<std::vector<Sample>>& samples) {
   const std::int64_t total = std::ssize(order);
   Progress progress("generation", "prompts", total);
@@ -216,7 +215,6 @@ bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool 
     throw;
   }
   if (!stopped) progress.update(total);
-  return !stopped;
 }
 
 }  // namespace
