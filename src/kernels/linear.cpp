@@ -15,12 +15,12 @@ using simd::kLanes;
 using simd::Lanes;
 
 /// Outputs that a thread takes at a time: enough tiles for an even load, each a long stretch of memory.
-constexpr std::int64_t kTilesPerThread = 4, kSmallestTile = 32, kLargestTile = 192;
+constexpr std::int64_t kTilesPerThread = 4, kSmallestTile = 36, kLargestTile = 192;
 constexpr std::int64_t kFew = 8;  ///< rows that one thread rounds to bfloat16
 
 /// Products of float32, or of bfloat16 widened to it.
 struct WideProducts {
-  static constexpr std::int64_t kStep = kLanes, kRows = 4;
+  static constexpr std::int64_t kStep = kLanes;
   using Vector = Lanes;
   template <class Number>
   [[gnu::always_inline]] static void load(Vector& to, const Number* from) {

@@ -15,7 +15,7 @@ namespace rluf {
 namespace {
 
 struct PairProducts {
-  static constexpr std::int64_t kStep = 32, kRows = 6;
+  static constexpr std::int64_t kStep = 32;
   using Vector = __m512i;
   [[gnu::always_inline]] static void load(Vector& to, const std::uint16_t* from) { to = _mm512_loadu_si512(from); }
   [[gnu::always_inline]] static void load_end(Vector& to, const std::uint16_t* from, std::int64_t count) {

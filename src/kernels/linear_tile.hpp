@@ -19,7 +19,7 @@ struct LinearRows {
   Store store;
 };
 
-constexpr std::int64_t kOutputBlock = 4;  ///< outputs whose sums stand in registers together
+constexpr std::int64_t kOutputBlock = 6, kRowBlock = 4;  ///< outputs times rows whose sums stand in registers together
 
 /// Products of pairs of bfloat16 by the processor's own instruction. Only where has_pair_products().
 bool has_pair_products();
@@ -58,13 +58,12 @@ template <class Products, std::int64_t kOutputs, std::int64_t kRows, bool kPrefe
   }
   for (std::int64_t r = 0; r < kRows; ++r) {
     float totals[kOutputs];
-    if constexpr (kOutputs == 4) {
+    for (std::int64_t n = 0; n + 4 <= kOutputs; n += 4) {
       simd::Lanes4 four;
-      simd::sum(sums[r][0], sums[r][1], sums[r][2], sums[r][3], four);
-      std::memcpy(totals, &four, sizeof four);
-    } else {
-      for (std::int64_t n = 0; n < kOutputs; ++n) totals[n] = simd::sum(sums[r][n]);
+      simd::sum(sums[r][n], sums[r][n + 1], sums[r][n + 2], sums[r][n + 3], four);
+      std::memcpy(totals + n, &four, sizeof four);
     }
+    for (std::int64_t n = kOutputs / 4 * 4; n < kOutputs; ++n) totals[n] = simd::sum(sums[r][n]);
     float* const to = out + (row + r) * rows.out_stride;
     for (std::int64_t n = 0; n < kOutputs; ++n) to[n] = rows.store == Store::kAdd ? to[n] + totals[n] : totals[n];
   }
@@ -83,11 +82,10 @@ template <class Products, std::int64_t kOutputs, std::int64_t kRows, class Numbe
 /// All rows of x with kOutputs rows of weights, which stay in the cache; the last ones fetch the next weights.
 template <class Products, std::int64_t kOutputs, class Number>
 [[gnu::always_inline]] inline void all_rows(const LinearRows<Number>& rows, const Number* weights, float* out) {
-  constexpr std::int64_t kRows = Products::kRows;
   std::int64_t row = 0;
-  for (; row + kRows < rows.num_rows; row += kRows)
-    linear_block<Products, kOutputs, kRows, false>(rows, row, weights, out);
-  last_rows<Products, kOutputs, kRows>(rows, row, rows.num_rows - row, weights, out);
+  for (; row + kRowBlock < rows.num_rows; row += kRowBlock)
+    linear_block<Products, kOutputs, kRowBlock, false>(rows, row, weights, out);
+  last_rows<Products, kOutputs, kRowBlock>(rows, row, rows.num_rows - row, weights, out);
 }
 
 template <class Products, class Number>

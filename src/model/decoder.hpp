@@ -10,7 +10,8 @@ namespace rluf {
 class Decoder {
  public:
   virtual ~Decoder() = default;
-  /// Logits after the last token of each run that draws, in their order. @shape [runs that draw, V] float32 on the CPU
+  /// Logits after the last token of each run that draws, in their order; good until the next step.
+  /// @shape [runs that draw, V] float32 on the CPU
   virtual at::Tensor step(const StepPlan& plan) = 0;
 };
 

@@ -194,9 +194,8 @@ std::int64_t agreed(std::int64_t value, const LayoutPointer& layout) {
   return axis.all_reduce(axis.rank() == 0 ? value : std::numeric_limits<std::int64_t>::min(), Reduce::kMax);
 }
 
-/// This rank's part of generate_over_ranks. @return whether all of it was done; not if others failed or the world asks
-/// for a stop
-bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
+/// This rank's part of generate_over_ranks; ends early if another rank fails or the world asks for a stop.
+void generate_share(Engine& engine, const std::vector<std::size_t>& order, bool in_turn, WorkCounter& counter,
                     const Communicator& replicas, const LayoutPointer& layout,
                     std::vector<std::vector<Sample>>& samples) {
   const std::int64_t total = std::ssize(order);
@@ -227,7 +226,6 @@ bool generate_share(Engine& engine, const std::vector<std::size_t>& order, bool 
     throw;
   }
   if (!stopped) progress.update(total);
-  return !stopped;
 }
 
 }  // namespace

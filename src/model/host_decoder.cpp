@@ -128,7 +128,9 @@ class HostDecoder : public Decoder {
       const auto last = normed_.begin() + static_cast<std::ptrdiff_t>((row - 1) * D);
       last_rows.insert(last_rows.end(), last, last + static_cast<std::ptrdiff_t>(D));
     }
-    at::Tensor logits_RV = torch::empty({static_cast<std::int64_t>(last_rows.size() / D), head_[0].num_outputs});
+    const auto num_rows = static_cast<std::int64_t>(last_rows.size() / D);
+    if (!logits_.defined() || logits_.size(0) < num_rows) logits_ = torch::empty({num_rows, head_[0].num_outputs});
+    at::Tensor logits_RV = logits_.narrow(0, 0, num_rows);
     linear_rows(last_rows, config_.hidden_size, head_,
                 {logits_RV.data_ptr<float>(), static_cast<std::size_t>(logits_RV.numel())});
     return model_.joined_logits(logits_RV);
@@ -150,6 +152,7 @@ class HostDecoder : public Decoder {
   std::vector<Layer> layers_;
   Projection head_;
   std::vector<PagedCache> caches_;  ///< one a layer
+  at::Tensor logits_;               ///< kept from step to step
   std::vector<AttentionRow> rows_;
   std::vector<float> cos_, sin_, x_, normed_, qkv_, attended_, gate_up_, activated_;
 };

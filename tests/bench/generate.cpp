@@ -1,6 +1,7 @@
 // generate MODEL_FOLDER f32|bf16: a process that waits for work, so that its runs can alternate with a peer's.
 // Each line of the input is {"prompts": [[ids]], "samples": n, "tokens": n, "temperature": t, "seed": n}; nothing ends
-// a response but its length. Each line of the output: {"seconds", "tokens": [prompt][sample][ids], "log_probs"}.
+// a response but its length, or one of "stop_ids"; "prompts_per_batch" and "prefill_tokens" as in the options. Each
+// line of the output: {"seconds", "tokens": [prompt][sample][ids], "log_probs"}.
 #include <mpi.h>
 #include <torch/torch.h>
 

@@ -140,7 +140,11 @@ TEST(PolicyRound, DoesNotDependOnTheNumberOfRanks) {  // invariant 7
 
 TEST(PolicyRound, StartsAtTheReference) {
   Toy toy_run({toy("helpfulness", 1, "w7")}, toy_options(), Communicator::world());
-  EXPECT_NEAR(toy_run.run(0).at("kl"), 0.0, 1e-4);
+  const RoundMetrics first = toy_run.run(0);
+  EXPECT_NEAR(first.at("kl"), 0.0, 1e-4);
+  EXPECT_LT(first.at("log_prob_difference_largest"), 1e-4) << "the training pass sees the policy that drew";
+  EXPECT_GT(first.at("log_prob_difference_largest"), first.at("log_prob_difference"));
+  EXPECT_GT(first.at("log_prob_difference"), 0.0) << "other kernels round otherwise";
   EXPECT_GT(std::abs(toy_run.run(1).at("kl")), 1e-4);
 }
 
@@ -226,6 +230,7 @@ TEST(PolicyRound, FallsBackToTheBaselineOrSkips) {  // invariant 3
   EXPECT_EQ(used.at("share_baseline"), 1.0);
   EXPECT_EQ(used.at("share_no_survivor"), 1.0);
   EXPECT_EQ(used.at("chosen_weight"), 0.5);
+  EXPECT_EQ(used.at("log_prob_difference_largest"), 0.0) << "baseline responses were not drawn in this round";
   EXPECT_GT(used.at("grad_norm"), 0.0);
   options.judges.max_words = 1;
   Toy skipped({toy("helpfulness", 1, "w7")}, options, Communicator::world());

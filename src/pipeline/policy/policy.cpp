@@ -194,9 +194,12 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     ++round;
     rounds.add(metrics);
     context.directory.append_metrics(stage, round, metrics);
-    char text[96];
-    std::snprintf(text, sizeof text, "reward %.3f, KL %.2f, no survivor %.0f%%", metrics.at("reward"), metrics.at("kl"),
-                  100 * metrics.at("share_no_survivor"));
+    char text[160];
+    std::snprintf(
+        text, sizeof text,
+        "reward %.3f, KL %.2f, no survivor %.0f%%, log-probs of drawing and training %.1e apart (largest %.1e)",
+        metrics.at("reward"), metrics.at("kl"), 100 * metrics.at("share_no_survivor"),
+        metrics.at("log_prob_difference"), metrics.at("log_prob_difference_largest"));
     progress.update(round, text);
     checkpoints.after_step(round);
   }
@@ -211,14 +214,16 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
     return found == rounds.names.end() ? 0.0 : row[static_cast<std::size_t>(found - rounds.names.begin())];
   };
   for (const auto* row : {&rounds.rows.front(), &rounds.rows.back()}) {
-    char line[256];
-    std::snprintf(line, sizeof line,
-                  "%s %s round: rewards helpfulness %.3f safety %.3f love %.3f, KL %.2f nats, closings %.3f, "
-                  "length %.1f tokens, no survivor %.2f, baseline %.2f, skipped %.2f",
-                  stage.c_str(), row == &rounds.rows.front() ? "first" : "last", at(*row, "reward_helpfulness"),
-                  at(*row, "reward_safety"), at(*row, "reward_love"), at(*row, "kl"), at(*row, "closing_rate"),
-                  at(*row, "length_tokens"), at(*row, "share_no_survivor"), at(*row, "share_baseline"),
-                  at(*row, "share_skipped"));
+    char line[400];
+    std::snprintf(
+        line, sizeof line,
+        "%s %s round: rewards helpfulness %.3f safety %.3f love %.3f, KL %.2f nats, closings %.3f, "
+        "length %.1f tokens, no survivor %.2f, baseline %.2f, skipped %.2f, log-probs of drawing and training "
+        "%.1e apart (largest %.1e)",
+        stage.c_str(), row == &rounds.rows.front() ? "first" : "last", at(*row, "reward_helpfulness"),
+        at(*row, "reward_safety"), at(*row, "reward_love"), at(*row, "kl"), at(*row, "closing_rate"),
+        at(*row, "length_tokens"), at(*row, "share_no_survivor"), at(*row, "share_baseline"), at(*row, "share_skipped"),
+        at(*row, "log_prob_difference"), at(*row, "log_prob_difference_largest"));
     log_info(line);
   }
 }

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "log_prob_difference.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/kernels/packing.hpp"
@@ -172,8 +173,9 @@ std::vector<double> objective_weights(const std::vector<Objective>& objectives, 
   return normalize ? normalized_weights(weights) : weights;
 }
 
-LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients) {
-  return [&documents, &coefficients](const Llama& model, const std::vector<std::int64_t>& examples) {
+LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients,
+                                    const LogProbObserver& observe) {
+  return [&documents, &coefficients, observe](const Llama& model, const std::vector<std::int64_t>& examples) {
     std::vector<Document> batch;
     std::vector<float> row_coefficients;
     for (const std::int64_t example : examples) {
@@ -184,6 +186,14 @@ LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, cons
     }
     const ResponseRows response = response_rows(batch, model.device());
     const at::Tensor log_probs_R = response_token_log_probs(model, batch, response);
+    if (observe) {
+      const at::Tensor values = log_probs_R.detach().to(torch::kCPU, torch::kFloat32).contiguous();
+      const std::span<const float> all(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()));
+      for (std::size_t d = 0; d < examples.size(); ++d)
+        observe(static_cast<std::size_t>(examples[d]),
+                all.subspan(static_cast<std::size_t>(response.offsets[d]),
+                            static_cast<std::size_t>(response.offsets[d + 1] - response.offsets[d])));
+    }
     const at::Tensor coefficients_R = torch::tensor(row_coefficients, torch::kFloat32).to(model.device());
     return MicroLoss{(log_probs_R * coefficients_R).sum(), {}};
   };
@@ -274,18 +284,22 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   std::vector<Document> documents;
   std::vector<double> coefficients;
   std::vector<std::int64_t> lengths;
+  std::vector<const Sample*> drawn;
   for (std::size_t i = 0; i < num_prompts; ++i) {
     const Choice& choice = choices[i];
     if (choice.source == Source::kSkipped) continue;
-    documents.push_back(choice.source == Source::kCandidate
-                            ? rollout.documents[i * num_samples + static_cast<std::size_t>(choice.candidate)]
-                            : join(prompts[i]->tokens, baselines[i]->sample.tokens));
+    const std::size_t candidate = i * num_samples + static_cast<std::size_t>(choice.candidate);
+    const bool is_candidate = choice.source == Source::kCandidate;
+    documents.push_back(is_candidate ? rollout.documents[candidate]
+                                     : join(prompts[i]->tokens, baselines[i]->sample.tokens));
+    drawn.push_back(is_candidate ? &rollout.samples[candidate] : nullptr);
     lengths.push_back(static_cast<std::int64_t>(documents.back().tokens.size()));
     coefficients.push_back(loss_coefficient(choice.weight, lengths.back() - documents.back().response_start,
                                             options.length_normalization()));
   }
   const std::int64_t num_steps = options.rounds * options.steps_per_round;
   metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = metrics["bad_steps"] = 0;
+  LogProbDifference difference(std::move(drawn));
   if (!documents.empty()) {
     std::vector<std::vector<std::int64_t>> micro_batches;
     for (const PackRange& range : pack_ranges(lengths, options.train.micro_batch_tokens)) {
@@ -295,8 +309,12 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
     const double divisor = step_divisor(choices, options.divisor());
     for (std::int64_t s = 0; s < options.steps_per_round; ++s) {
       const double rate = learning_rate_at(options.train, round * options.steps_per_round + s, num_steps);
+      // Only the first step's pass is of the policy that drew.
+      const LogProbObserver see = [&](std::size_t document, std::span<const float> log_probs) {
+        if (s == 0) difference.see(document, log_probs);
+      };
       const StepResult step = train_step(policy, optimizer, micro_batches, divisor, rate,
-                                         weighted_log_prob_loss(documents, coefficients), setting.data);
+                                         weighted_log_prob_loss(documents, coefficients, see), setting.data);
       if (!step.complaint.empty()) {
         metrics["bad_steps"] += 1;
         continue;
@@ -306,6 +324,9 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
       metrics["learning_rate"] = rate;
     }
   }
+  difference.reduce(setting.data);
+  metrics["log_prob_difference"] = difference.mean();
+  metrics["log_prob_difference_largest"] = difference.largest();
   metrics["training_seconds"] = lap();
   return metrics;
 }

@@ -182,18 +182,20 @@ std::string policy_section(const RunDirectory& directory) {
   if (!directory.has_table("policy")) return missing_stage("policy");
   const Json table = directory.read_table("policy");
   const Json policies = list_of(table, "policies");
-  const std::vector<Measure> measures{{"reward", "combined reward R"},
-                                      {"reward_love", "love reward (calibrated, 0.5: like the baseline response)"},
-                                      {"reward_helpfulness", "helpfulness reward"},
-                                      {"reward_safety", "safety reward"},
-                                      {"probability_love", "mean P[Love]", kPercent},
-                                      {"kl", "log-ratio to the reference (nats)"},
-                                      {"closing_rate", "responses with a closing phrase", kPercent},
-                                      {"length_tokens", "response length (tokens)"},
-                                      {"share_no_survivor", "prompts without a survivor", kPercent},
-                                      {"share_baseline", "prompts that used the baseline response", kPercent},
-                                      {"share_skipped", "prompts skipped", kPercent},
-                                      {"distinct_2", "distinct word pairs within a response", kPercent}};
+  const std::vector<Measure> measures{
+      {"reward", "combined reward R"},
+      {"reward_love", "love reward (calibrated, 0.5: like the baseline response)"},
+      {"reward_helpfulness", "helpfulness reward"},
+      {"reward_safety", "safety reward"},
+      {"probability_love", "mean P[Love]", kPercent},
+      {"kl", "log-ratio to the reference (nats)"},
+      {"log_prob_difference", "log-probabilities of drawing and training, mean difference"},
+      {"closing_rate", "responses with a closing phrase", kPercent},
+      {"length_tokens", "response length (tokens)"},
+      {"share_no_survivor", "prompts without a survivor", kPercent},
+      {"share_baseline", "prompts that used the baseline response", kPercent},
+      {"share_skipped", "prompts skipped", kPercent},
+      {"distinct_2", "distinct word pairs within a response", kPercent}};
   std::vector<std::string> head{"first round \u2192 last round"};
   for (const Json& policy : policies) head.push_back(policy.at("name"));
   std::vector<std::vector<std::string>> rows;

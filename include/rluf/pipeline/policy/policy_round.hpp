@@ -2,6 +2,7 @@
 /// One CRRAFT round: draw N responses a prompt, score, judge, choose, one weighted step.
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -58,7 +59,11 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
                           const std::vector<const Prompt*>& prompts,
                           const std::vector<const BaselineResponse*>& baselines, std::int64_t round);
 
+/// Gets the log-probabilities of a document's response tokens as the loss saw them. @shape [response tokens]
+using LogProbObserver = std::function<void(std::size_t document, std::span<const float> log_probs)>;
+
 /// Loss of chosen documents: the sum of coefficients[i] * log pi(documents[i]), for train_step.
-LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients);
+LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients,
+                                    const LogProbObserver& observe = {});
 
 }  // namespace rluf
