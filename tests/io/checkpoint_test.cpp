@@ -80,7 +80,7 @@ class CheckpointTest : public testing::Test {
   Component made(std::int64_t step) const { return made(step, world); }
   static Component empty(const Communicator& comm) {
     const Range rows = shard_range(7, comm.size(), comm.rank());
-    return {0, {}, at::zeros({7, 3}), at::zeros({rows.count(), 400000}), {}, {}};
+    return {0, {}, at::zeros({7, 3}), at::zeros({rows.count(), 400000}), rows, {}, {}};
   }
   /// Whether the component of that step comes back whole, on the ranks of comm.
   static void expect_whole(const Checkpoint& checkpoint, const Communicator& comm) {
