@@ -21,7 +21,7 @@ random = random.Random(arguments.seed)
 work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_faults_"))
 steps = ["--sft.max_steps=60", "--love.max_steps=60", "--helpfulness.max_steps=40", "--safety.max_steps=40", "--policy.rounds=12",
          "--sft.checkpoint_every_steps=5", "--love.checkpoint_every_steps=5", "--helpfulness.checkpoint_every_steps=5",
-         "--safety.checkpoint_every_steps=5", "--policy.checkpoint_every_rounds=2", "--run.watchdog_seconds=20"]
+         "--safety.checkpoint_every_steps=5", "--policy.checkpoint_every_rounds=2"]
 settings = [tiny, *steps]
 hang_seconds = 240
 counts = collections.Counter()
@@ -103,10 +103,12 @@ while counts["kills"] < arguments.kills:
     for attempt in range(200):
         quiet = counts["kills"] >= arguments.kills
         count = random.randrange(1, 4)
-        with open(work / "stderr", "w") as errors:
-            process = subprocess.Popen([*mpirun, "-n", str(count), program, "run", *settings, f"--run.directory={folder}"],
-                                       stderr=errors, stdout=subprocess.DEVNULL, start_new_session=True)
         fault = "none" if quiet or random.random() < 0.1 else random.choice(kinds)
+        # The watchdog is there for the stopped rank; a rank that only waits for a busy machine is none.
+        watchdog = f"--run.watchdog_seconds={20 if fault == 'stop' else 200}"
+        with open(work / "stderr", "w") as errors:
+            process = subprocess.Popen([*mpirun, "-n", str(count), program, "run", *settings, watchdog, f"--run.directory={folder}"],
+                                       stderr=errors, stdout=subprocess.DEVNULL, start_new_session=True)
         try:
             process.wait(timeout=hang_seconds if fault == "none" else bounds())
         except subprocess.TimeoutExpired:
@@ -114,6 +116,8 @@ while counts["kills"] < arguments.kills:
                 counts["hangs"] += 1
                 check(False, f"run {run}: a hang with {count} ranks")
                 send(processes_of(folder), signal.SIGKILL)
+            while fault == "stop" and process.poll() is None and "== " not in (work / "stderr").read_text():
+                time.sleep(0.1)  # a rank that stops before it has started is waited for much longer
             pids = ranks_of(folder, process)
             if fault == "rank":
                 send(random.sample(pids, min(1, len(pids))), signal.SIGKILL)
