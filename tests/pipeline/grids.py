@@ -73,6 +73,8 @@ cases += 2
 
 check_error(rluf("sft", tiny, *heads, *steps, "--parallel.tensor=3", f"--run.directory={folder}", "--run.restart=none", ranks=3), 2,
             ["parallel.tensor = 3 does not divide the model's 4 heads"], "heads that do not divide")
+check_error(rluf("sft", tiny, *heads, "--parallel.tensor=3", f"--run.directory={folder}", "--validate", ranks=3), 2,
+            ["parallel.tensor = 3 does not divide the model's 4 heads"], "the same before anything is done")
 check_error(rluf("run", tiny, "--parallel.shard=3", f"--run.directory={work}/none", ranks=2), 2, ["does not divide 2 ranks"], "ranks that do not divide")
 shutil.rmtree(work)
-finish(cases + 2)
+finish(cases + 3)

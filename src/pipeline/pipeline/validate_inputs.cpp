@@ -21,7 +21,8 @@ constexpr std::int64_t kRowsChecked = 20;
 
 class InputCheck {
  public:
-  InputCheck(const RunConfig& config, const std::string& command) : config_(config), command_(command) {}
+  InputCheck(const RunConfig& config, const std::string& command, const Layout& layout)
+      : config_(config), command_(command), layout_(layout) {}
 
   void directory() const {
     fs::path existing = fs::absolute(config_.run.directory);
@@ -54,6 +55,7 @@ class InputCheck {
     if (is_made_later(folder)) return;
     if (folder.empty()) fail_input(option + " is empty", "the run needs a model", "set it to a Hugging Face folder");
     const LlamaConfig llama = LlamaConfig::from_folder(folder);
+    check_layout(llama, layout_);
     const auto text = load_model_text(folder, config_.model);
     const SafetensorsFolder weights(folder);
     check_weights(llama, weights, folder);
@@ -139,6 +141,7 @@ class InputCheck {
 
   const RunConfig& config_;
   const std::string& command_;
+  const Layout& layout_;
 };
 
 /// What each stage reads, apart from what the same command makes before it.
@@ -189,7 +192,8 @@ void validate_inputs(const RunConfig& config, const std::string& command, const 
   guarded(grid.world, [&] {
     if (grid.world.rank() != 0) return;
     log_info(concat("checking what ", command, " needs:"));
-    const InputCheck check(config, command);
+    const LayoutPointer layout = make_layout(config.parallel, grid);
+    const InputCheck check(config, command, *layout);
     check.directory();
     check_command(config, command, check);
     log_info(concat("everything that ", command, " needs is there"));
