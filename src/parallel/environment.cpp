@@ -22,9 +22,13 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/parallel/communicator.hpp"
+#include "rluf/parallel/watchdog.hpp"
 
 namespace rluf {
 namespace {
+
+/// Even a job of thousands of ranks has found itself by then; a rank that is missing would be waited for without end.
+constexpr double kStartSeconds = 900;
 
 /// GPUs that this process sees and, if there are none, why.
 struct Devices {
@@ -94,6 +98,9 @@ Environment::Environment(int& argc, char**& argv) {
   // Few shapes are met again after a step, whose own are some twenty; by itself it would keep 1024.
   setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128", 0);
   int provided = 0;
+  set_progress_mark("start", 0);
+  const Watchdog starting(kStartSeconds);  // options, which may set another limit, come later
+  const InCollective here("MPI_Init");
   if (MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided) != MPI_SUCCESS)
     fail_input("MPI could not be started", "ranks cannot find each other",
                "check the MPI installation and the launcher");
@@ -201,7 +208,9 @@ int Environment::report(const std::exception_ptr& error) const {
 }
 
 void Environment::abort(int exit_code) {
-  MPI_Abort(MPI_COMM_WORLD, exit_code);
+  int started = 0;
+  MPI_Initialized(&started);
+  if (started) MPI_Abort(MPI_COMM_WORLD, exit_code);
   std::_Exit(exit_code);
 }
 

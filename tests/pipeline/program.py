@@ -14,7 +14,7 @@ os.environ.setdefault("OMPI_MCA_mpi_yield_when_idle", "1")  # a rank that waits 
 def rluf(*arguments, ranks=0, **more):
     """ranks 0: without mpirun."""
     launcher = mpirun + ["-n", str(ranks)] if ranks else []
-    return subprocess.run(launcher + [program, *map(str, arguments)], capture_output=True, text=True, timeout=300, **more)
+    return subprocess.run(launcher + [program, *map(str, arguments)], capture_output=True, text=True, timeout=900, **more)
 
 
 def results_of(directory):
