@@ -30,7 +30,7 @@ if pbs("qstat", "-B").returncode != 0:
 launcher = work / "mpirun"
 launcher.write_text(f"""#!/bin/bash
 # Debian's Open MPI knows nothing of PBS: hosts and the way to them are named.
-exec mpirun -n "$(wc -l <"$PBS_NODEFILE")" --hostfile "$PBS_NODEFILE" --oversubscribe --bind-to none --mca plm_rsh_agent {place}/agent \\
+exec mpirun -n "$(wc -l <"$PBS_NODEFILE")" --hostfile "$PBS_NODEFILE" --oversubscribe --map-by node --bind-to none --mca plm_rsh_agent {place}/agent \\
   --mca btl_tcp_if_include 10.77.0.0/24 --mca oob_tcp_if_include 10.77.0.0/24 -x OMP_NUM_THREADS -x PATH "$@"
 """)
 launcher.chmod(0o755)
@@ -58,6 +58,18 @@ def end_of(job, seconds=300):
 
 def output(job):
     return text_of(work / f"out/{job}.OU")
+
+
+def ranks_of(folder):
+    """Processes of the ranks at work on a folder, on both hosts."""
+    found = subprocess.run(["pgrep", "-f", f"run.directory={folder}"], capture_output=True, text=True).stdout.split()
+    programs = {pid: os.path.realpath(f"/proc/{pid}/exe") for pid in found}
+    return [pid for pid, program in programs.items() if program == os.path.realpath(build)]
+
+
+def hosts_of(folder):
+    """How many of the hosts, each with a network of its own, they are on."""
+    return len({os.readlink(f"/proc/{pid}/ns/net") for pid in ranks_of(folder)})
 
 
 def jobs_after(first):
@@ -102,7 +114,7 @@ check(pbs(build, "request", folder, "stop").returncode == 0, "request stop")
 check(end_of(job) == "75" and "stopped by the request file" in output(job), f"request: {end_of(job)}\n{output(job)[-800:]}")
 job = qsub("jobs/pbs/submit.pbs", [*steps(100000), f"--run.directory={folder}"], *two_hosts, "-l", "walltime=00:10:00")
 wait(lambda: len(starts_of(folder)) == 2 and "continuing from the checkpoint" in text_of(folder / "log.txt"), 120, "the second start")
-check(starts_of(folder) == [1, 2], f"one host, then two: {starts_of(folder)}")
+check(starts_of(folder) == [1, 2] and hosts_of(folder) == 2, f"one host, then two: {starts_of(folder)}, {hosts_of(folder)}")
 
 # qdel: TERM to every process, KILL ten seconds later. The last checkpoint is whole and no rank is left.
 time.sleep(2)
@@ -143,20 +155,23 @@ def cable(state):
 
 
 folder = work / "cable"
-job = qsub("jobs/pbs/submit.pbs", [*steps(60), "--run.watchdog_seconds=8", f"--run.directory={folder}"], *two_hosts, "-l", "walltime=00:10:00")
+job = qsub("jobs/pbs/submit.pbs", [*steps(100000), "--run.watchdog_seconds=8", f"--run.directory={folder}"], *two_hosts, "-l", "walltime=00:10:00")
 wait(lambda: list(folder.glob("checkpoints/sft/step_*.h5")), 120, "a checkpoint")
+check(hosts_of(folder) == 2, "a rank on each end of the cable")
 cable("down")
 ended = wait(lambda: "no progress for" in text_of(folder / "log.txt"), 60, "the watchdog's message")
-programs = f"rluf run .*run.directory={folder}"
-wait(lambda: not [pid for pid in subprocess.run(["pgrep", "-f", programs], capture_output=True, text=True).stdout.split()
-                  if "mpirun" not in text_of(f"/proc/{pid}/cmdline") and "rluf" in os.path.basename(os.path.realpath(f"/proc/{pid}/exe"))], 60, "the end of all ranks")
+wait(lambda: not ranks_of(folder), 60, "the end of all ranks")
 cable("up")
 pbs("qdel", job)
 end_of(job, 120)
 check(re.search(r"stage \S+ step \d+: in the collective \w+: no progress", text_of(folder / "log.txt")), f"the message\n{text_of(folder / 'log.txt')[-600:]}")
-result = rluf("run", *[source / word if word.endswith(".ini") else word for word in steps(60)], f"--run.directory={folder}")
-check(result.returncode == 0 and "continuing from the checkpoint" in result.stderr and model(folder) == model(undisturbed), f"after the cable\n{result.stderr[-800:]}")
+verified = rluf("verify", folder)
+check(verified.returncode == 0 and " 0 damaged" in verified.stdout, f"after the cable\n{verified.stdout}{verified.stderr}")
+job = qsub("jobs/pbs/submit.pbs", [*steps(100000), f"--run.directory={folder}"], *two_hosts, "-l", "walltime=00:10:00")
+wait(lambda: len(starts_of(folder)) == 2 and "continuing from the checkpoint" in text_of(folder / "log.txt"), 90, "a start after the cable")
+pbs(build, "request", folder, "stop")
+check(end_of(job) == "75", f"after the cable it goes on: {end_of(job)}\n{output(job)[-800:]}")
 shutil.rmtree(work, ignore_errors=True)
 for leftover in source.glob("rluf*.o[0-9]*"):
     leftover.unlink()
-finish(24)
+finish(25)
