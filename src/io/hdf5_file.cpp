@@ -192,7 +192,13 @@ void Hdf5File::commit() {
 }
 
 void Hdf5File::leave() {
-  close();
+  const InCollective here("HDF5 close");
+  const bool closed = H5Fclose(impl_->file) >= 0;  // commit() asks whether it is on the disk
+  impl_->file = -1;
+  guarded(impl_->comm, [&] {
+    if (!closed)
+      fail_data(concat("cannot finish ", path_), library_message(), "the disk may be full: free space and run again");
+  });
   impl_->writing = false;
 }
 
