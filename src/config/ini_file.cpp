@@ -98,7 +98,10 @@ std::vector<IniSetting> read_ini_file(const std::string& path) {
   const auto options = po::parse_config_file(stream, none, /*allow_unregistered=*/true).options;
   RLUF_ASSERT(options.size() == settings.size());
   for (std::size_t i = 0; i < options.size(); ++i) {
-    RLUF_ASSERT(options[i].string_key == settings[i].name);
+    if (options[i].string_key != settings[i].name)  // [run.] with "seed", for example
+      fail_input(
+          concat(path, ":", settings[i].line, ": the name ", settings[i].name, " is read as ", options[i].string_key),
+          "it is unclear which option is meant", "write [section] and key = value with plain names");
     settings[i].value = options[i].value.empty() ? "" : options[i].value[0];
     for (char& c : settings[i].value) c = c == kHiddenHash ? '#' : c == kHiddenSpace ? ' ' : c;
   }
