@@ -28,22 +28,21 @@ void pair_tile(const LinearRows<std::uint16_t>& rows, const std::uint16_t* weigh
 
 namespace {
 
-constexpr std::int64_t kPrefetchBytes = 9216;  ///< how far ahead weights are asked for; the processor alone is too late
+/// How far ahead weights are asked for where each is used once; the processor alone is too late.
+constexpr std::int64_t kPrefetchBytes = 9216;
 
 /// kOutputs x kRows inner products. Each has one vector of partial sums, so its value does not depend on the blocks.
-/// kPrefetch: asks for later weights meanwhile.
-template <class Products, std::int64_t kOutputs, std::int64_t kRows, bool kPrefetch, class Number>
+/// Asks for kPrefetch rows of weights from `ahead` on meanwhile.
+template <class Products, std::int64_t kOutputs, std::int64_t kRows, std::int64_t kPrefetch, class Number>
 [[gnu::always_inline]] inline void linear_block(const LinearRows<Number>& rows, std::int64_t row, const Number* weights,
-                                                float* out) {
+                                                const Number* ahead, float* out) {
   const std::int64_t K = rows.num_inputs, whole = K - K % Products::kStep;
   const Number* const x = rows.x + row * K;
   simd::Lanes sums[kRows][kOutputs] = {};
   typename Products::Vector w[kOutputs], values;
   for (std::int64_t k = 0; k < whole; k += Products::kStep) {
-    for (std::int64_t n = 0; n < kOutputs; ++n) {
-      Products::load(w[n], weights + n * K + k);
-      if constexpr (kPrefetch) __builtin_prefetch(reinterpret_cast<const char*>(weights + n * K + k) + kPrefetchBytes);
-    }
+    for (std::int64_t n = 0; n < kOutputs; ++n) Products::load(w[n], weights + n * K + k);
+    for (std::int64_t n = 0; n < kPrefetch; ++n) __builtin_prefetch(ahead + n * K + k);
     for (std::int64_t r = 0; r < kRows; ++r) {
       Products::load(values, x + r * K + k);
       for (std::int64_t n = 0; n < kOutputs; ++n) Products::add_product(sums[r][n], w[n], values);
@@ -69,23 +68,31 @@ template <class Products, std::int64_t kOutputs, std::int64_t kRows, bool kPrefe
   }
 }
 
-/// Rows row to row + count - 1, count < kRows, together.
+/// Rows row to row + count - 1, at most kRows, together.
 template <class Products, std::int64_t kOutputs, std::int64_t kRows, class Number>
 [[gnu::always_inline]] inline void last_rows(const LinearRows<Number>& rows, std::int64_t row, std::int64_t count,
-                                             const Number* weights, float* out) {
+                                             const Number* weights, const Number* ahead, float* out) {
   if constexpr (kRows > 0) {
-    if (count == kRows) return linear_block<Products, kOutputs, kRows, true>(rows, row, weights, out);
-    last_rows<Products, kOutputs, kRows - 1>(rows, row, count, weights, out);
+    if (count == kRows) return linear_block<Products, kOutputs, kRows, kOutputs>(rows, row, weights, ahead, out);
+    last_rows<Products, kOutputs, kRows - 1>(rows, row, count, weights, ahead, out);
   }
 }
 
-/// All rows of x with kOutputs rows of weights, which stay in the cache; the last ones fetch the next weights.
+/// All rows of x with kOutputs rows of weights, which stay in the cache. The next ones are asked for evenly by the
+/// first blocks where there are enough of them, else by the last block.
 template <class Products, std::int64_t kOutputs, class Number>
 [[gnu::always_inline]] inline void all_rows(const LinearRows<Number>& rows, const Number* weights, float* out) {
+  const std::int64_t K = rows.num_inputs, M = rows.num_rows;
+  const bool evenly = M > kOutputs * kRowBlock;
+  const Number* const next = weights + kOutputs * K;
   std::int64_t row = 0;
-  for (; row + kRowBlock < rows.num_rows; row += kRowBlock)
-    linear_block<Products, kOutputs, kRowBlock, false>(rows, row, weights, out);
-  last_rows<Products, kOutputs, kRowBlock>(rows, row, rows.num_rows - row, weights, out);
+  if (evenly)
+    for (; row < kOutputs * kRowBlock; row += kRowBlock)
+      linear_block<Products, kOutputs, kRowBlock, 1>(rows, row, weights, next + row / kRowBlock * K, out);
+  for (; row + kRowBlock < M; row += kRowBlock)
+    linear_block<Products, kOutputs, kRowBlock, 0>(rows, row, weights, next, out);
+  const Number* const soon = weights + kPrefetchBytes / static_cast<std::int64_t>(sizeof(Number));
+  last_rows<Products, kOutputs, kRowBlock>(rows, row, M - row, weights, M <= kRowBlock ? soon : next, out);
 }
 
 template <class Products, class Number>

@@ -67,6 +67,8 @@ RLUF_SIMD void score(const float* keys, const float* queries, std::int64_t num_q
   std::int64_t q = 0;
   for (; q + 8 <= num_queries; q += 8)
     score_block<8>(keys, queries + q * head_dim, head_dim, scores + q * stride, stride);
+  for (; q + 4 <= num_queries; q += 4)
+    score_block<4>(keys, queries + q * head_dim, head_dim, scores + q * stride, stride);
   for (; q + 3 <= num_queries; q += 3)
     score_block<3>(keys, queries + q * head_dim, head_dim, scores + q * stride, stride);
   for (; q < num_queries; ++q) score_block<1>(keys, queries + q * head_dim, head_dim, scores + q * stride, stride);
