@@ -12,9 +12,6 @@
 namespace rluf {
 namespace {
 
-/// Elements that travel together at the end of a step.
-constexpr std::int64_t kBucketElements = std::int64_t{1} << 22;
-
 std::span<std::int64_t> integers(const at::Tensor& tensor) {
   return {tensor.data_ptr<std::int64_t>(), static_cast<std::size_t>(tensor.numel())};
 }

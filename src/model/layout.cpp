@@ -8,18 +8,14 @@
 #include "rluf/model/llama.hpp"
 
 namespace rluf {
-namespace {
 
-/// Matrices whose results are needed in parts are split by rows, those that take such parts by columns.
-int tensor_dim(const std::string& name) {
+int tensor_split_dim(const std::string& name) {
   for (const char* rows : {"embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
     if (name.find(rows) != std::string::npos) return 0;
   for (const char* columns : {"o_proj", "down_proj"})
     if (name.find(columns) != std::string::npos) return 1;
   return -1;
 }
-
-}  // namespace
 
 void ParallelOptions::describe(OptionTable& table) {
   table.section("parallel", "The process grid and how a model lies on it: ranks = data x shard x tensor.");
@@ -63,6 +59,10 @@ const Communicator& replicas_of(const LayoutPointer& layout, const Communicator&
   return layout && layout->grid.tensor.size() > 1 ? layout->grid.replicas : comm;
 }
 
+const Communicator& twins_of(const Layout& layout) {
+  return layout.divides_weights() ? layout.grid.data : layout.grid.replicas;
+}
+
 void check_layout(const LlamaConfig& config, const Layout& layout) {
   const int ranks = layout.grid.tensor.size();
   if (config.num_heads % ranks != 0 || config.num_kv_heads % ranks != 0)
@@ -74,7 +74,7 @@ void check_layout(const LlamaConfig& config, const Layout& layout) {
 
 Placement placement_of(const std::string& name, const std::vector<std::int64_t>& shape, const Layout* layout) {
   Placement placement{.shape = shape, .split_dim = -1, .split = {}, .local = shape, .shards = {}, .kept = {}};
-  if (layout != nullptr && layout->grid.tensor.size() > 1) placement.split_dim = tensor_dim(name);
+  if (layout != nullptr && layout->grid.tensor.size() > 1) placement.split_dim = tensor_split_dim(name);
   if (placement.split_dim >= 0) {
     std::int64_t& extent = placement.local[static_cast<std::size_t>(placement.split_dim)];
     placement.split = shard_range(extent, layout->grid.tensor.size(), layout->grid.tensor.rank());
@@ -88,10 +88,7 @@ Placement placement_of(const std::string& name, const std::vector<std::int64_t>&
   return placement;
 }
 
-Range Placement::kept_rows() const {
-  const std::int64_t before = split_dim == 0 ? split.first : 0;
-  return {before + kept.first, before + kept.last};
-}
+Range Placement::kept_rows() const { return {rows_before() + kept.first, rows_before() + kept.last}; }
 
 at::Tensor Placement::kept_columns(const at::Tensor& rows) const {
   return split_dim == 1 ? rows.narrow(1, split.first, split.count()) : rows;
@@ -101,10 +98,9 @@ at::Tensor Placement::kept_part(const at::Tensor& whole) const {
   return kept_columns(whole.narrow(0, kept_rows().first, kept.count()));
 }
 
-std::vector<Range> UpdateShare::parts() const {
-  std::vector<Range> ranges = shard_ranges(block.count(), axis.size());
-  for (Range& range : ranges) range = {range.first + block.first, range.last + block.first};
-  return ranges;
+Range UpdateShare::mine() const {
+  const Range part = shard_range(block.count(), axis.size(), axis.rank());
+  return {block.first + part.first, block.first + part.last};
 }
 
 UpdateShare update_share(const Placement& placement, const LayoutPointer& layout, const Communicator& comm) {
@@ -127,7 +123,7 @@ at::Tensor joined(const at::Tensor& part, const Placement& placement, const Comm
 
 void describe_part(StateArchive& archive, const std::string& name, at::Tensor& part, Range rows, Range written,
                    const Placement& placement, const LayoutPointer& layout) {
-  const std::int64_t before = placement.split_dim == 0 ? placement.split.first : 0;
+  const std::int64_t before = placement.rows_before();
   const int tensor_ranks = layout ? layout->grid.tensor.size() : 1,
             tensor_rank = layout ? layout->grid.tensor.rank() : 0;
   if (archive.is_reading()) {

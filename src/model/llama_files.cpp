@@ -204,7 +204,7 @@ Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num
     model.emplace(Llama(config, device, layout));
   });
   // Ranks that hold the same: the first of them reads.
-  const Communicator& twins = !layout ? self : layout->divides_weights() ? layout->grid.data : layout->grid.replicas;
+  const Communicator& twins = layout ? twins_of(*layout) : self;
   for (const auto& [name, shape] : parameter_shapes(config)) {
     const Placement& placement = model->placements_[model->parameters_.size()];
     const bool is_new = !files->has(name);

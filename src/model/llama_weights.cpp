@@ -50,19 +50,14 @@ const at::Tensor& Llama::parameter(const std::string& name) const {
   throw std::logic_error("the model has no parameter " + name);
 }
 
+bool is_trained(const std::string& name, const LlamaConfig& config, std::int64_t layers) {
+  if (layers < 0) return true;
+  if (name.starts_with("model.layers.")) return std::stoll(name.substr(13)) >= config.num_layers - layers;
+  return name != "model.embed_tokens.weight";  // final norm, lm_head, score
+}
+
 void Llama::set_trainable_layers(std::int64_t layers) {
-  const std::int64_t first_layer = config_.num_layers - layers;
-  for (auto& [name, tensor] : parameters_) {
-    bool trainable = layers < 0;
-    if (layers >= 0) {
-      if (name.starts_with("model.layers.")) {
-        trainable = std::stoll(name.substr(13)) >= first_layer;
-      } else {
-        trainable = name != "model.embed_tokens.weight";  // final norm, lm_head, score
-      }
-    }
-    tensor.set_requires_grad(trainable);
-  }
+  for (auto& [name, tensor] : parameters_) tensor.set_requires_grad(is_trained(name, config_, layers));
 }
 
 LlamaConfig Llama::part_config() const {
@@ -107,22 +102,27 @@ std::vector<at::Tensor> Llama::layer_weights(std::int64_t layer, std::size_t fir
 }
 
 std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, Use use) const {
+  const auto type_of = [&](const at::Tensor& kept) {
+    return kept.dim() > 1 && use == Use::kProduct ? compute_type_ : kept.scalar_type();
+  };
+  if (!layout_ || !layout_->divides_gradients()) {
+    std::vector<at::Tensor> whole;
+    for (const std::size_t i : indices) whole.push_back(parameters_[i].second.to(type_of(parameters_[i].second)));
+    return whole;
+  }
   GatherRequest request{.indices = indices, .layout = layout_, .sink = gradient_sink_};
+  // Backward comes to a tied head before it comes to the embedding.
+  request.more_to_come = use == Use::kProduct && indices[0] == 0;
   bool trains = false;
   for (const std::size_t i : indices) {
     const at::Tensor& kept = parameters_[i].second;
     request.kept.push_back(kept);
     request.placements.push_back(placements_[i]);
-    request.types.push_back(kept.dim() > 1 && use == Use::kProduct ? compute_type_ : kept.scalar_type());
+    request.types.push_back(type_of(kept));
     request.trainable.push_back(kept.requires_grad());
     trains |= kept.requires_grad();
   }
-  // Backward comes to a tied head before it comes to the embedding.
-  request.more_to_come = use == Use::kProduct && indices[0] == 0;
-  if (layout_ && layout_->divides_gradients())
-    return trains && at::GradMode::is_enabled() ? gather_trained_weights(request, anchor_) : gather_weights(request);
-  for (std::size_t i = 0; i < indices.size(); ++i) request.kept[i] = request.kept[i].to(request.types[i]);
-  return request.kept;
+  return trains && at::GradMode::is_enabled() ? gather_trained_weights(request, anchor_) : gather_weights(request);
 }
 
 at::Tensor Llama::whole_parameter(std::size_t i) const {

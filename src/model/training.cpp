@@ -102,7 +102,7 @@ void describe_weights(const Llama& model, StateArchive& archive) {
       continue;
     }
     // Ranks that hold the same rows divide the writing.
-    const Communicator& twins = layout->divides_weights() ? layout->grid.data : layout->grid.replicas;
+    const Communicator& twins = twins_of(*layout);
     const Placement& placement = model.placements()[i];
     const Range share = shard_range(placement.kept.count(), twins.size(), twins.rank());
     describe_part(archive, "weights/" + name, weight, placement.kept,

@@ -18,19 +18,18 @@ namespace {
 constexpr std::int64_t kNumDocuments = 13;
 constexpr double kStepSize = 1e-2;
 
+/// Words and widths are multiples of no axis.
 LlamaConfig small_config(bool tied, std::int64_t num_scores = 0) {
-  LlamaConfig config;
-  config.vocab_size = 51;  // no multiple of any axis
-  config.hidden_size = 24;
-  config.intermediate_size = 44;
-  config.num_layers = 3;
-  config.num_heads = 8;
-  config.num_kv_heads = 4;
-  config.head_dim = 6;
-  config.max_position_embeddings = 64;
-  config.tie_word_embeddings = tied;
-  config.num_scores = num_scores;
-  return config;
+  return {.vocab_size = 51,
+          .hidden_size = 24,
+          .intermediate_size = 44,
+          .num_layers = 3,
+          .num_heads = 8,
+          .num_kv_heads = 4,
+          .head_dim = 6,
+          .max_position_embeddings = 64,
+          .tie_word_embeddings = tied,
+          .num_scores = num_scores};
 }
 
 struct Grid {

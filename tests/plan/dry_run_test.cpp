@@ -12,17 +12,15 @@ namespace rluf {
 namespace {
 
 LlamaConfig small_config(bool tied) {
-  LlamaConfig config;
-  config.vocab_size = 64;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.num_layers = 3;
-  config.num_heads = 8;
-  config.num_kv_heads = 4;
-  config.head_dim = 4;
-  config.max_position_embeddings = 64;
-  config.tie_word_embeddings = tied;
-  return config;
+  return {.vocab_size = 64,
+          .hidden_size = 32,
+          .intermediate_size = 48,
+          .num_layers = 3,
+          .num_heads = 8,
+          .num_kv_heads = 4,
+          .head_dim = 4,
+          .max_position_embeddings = 64,
+          .tie_word_embeddings = tied};
 }
 
 constexpr std::int64_t kExamples = 12, kTokens = 10, kRows = 4, kMicroBatchTokens = 20;  // two examples a micro-batch

@@ -17,17 +17,15 @@ namespace rluf {
 namespace {
 
 LlamaConfig small(std::int64_t layers) {
-  LlamaConfig config;
-  config.vocab_size = 515;
-  config.hidden_size = 96;
-  config.intermediate_size = 252;
-  config.num_layers = layers;
-  config.num_heads = 6;
-  config.num_kv_heads = 2;
-  config.head_dim = 16;
-  config.max_position_embeddings = 512;
-  config.tie_word_embeddings = false;
-  return config;
+  return {.vocab_size = 515,
+          .hidden_size = 96,
+          .intermediate_size = 252,
+          .num_layers = layers,
+          .num_heads = 6,
+          .num_kv_heads = 2,
+          .head_dim = 16,
+          .max_position_embeddings = 512,
+          .tie_word_embeddings = false};
 }
 
 /// Bytes of tensors that are alive, and their peak, on this thread while it lives.

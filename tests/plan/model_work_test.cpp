@@ -16,18 +16,16 @@ namespace rluf {
 namespace {
 
 LlamaConfig tiny(std::int64_t scores, bool tied) {
-  LlamaConfig config;
-  config.vocab_size = 97;
-  config.hidden_size = 32;
-  config.intermediate_size = 80;
-  config.num_layers = 3;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 6;
-  config.max_position_embeddings = 64;
-  config.tie_word_embeddings = tied;
-  config.num_scores = scores;
-  return config;
+  return {.vocab_size = 97,
+          .hidden_size = 32,
+          .intermediate_size = 80,
+          .num_layers = 3,
+          .num_heads = 4,
+          .num_kv_heads = 2,
+          .head_dim = 6,
+          .max_position_embeddings = 64,
+          .tie_word_embeddings = tied,
+          .num_scores = scores};
 }
 
 double elements(const LlamaConfig& config) {

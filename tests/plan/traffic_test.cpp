@@ -10,16 +10,14 @@ namespace rluf {
 namespace {
 
 LlamaConfig small() {
-  LlamaConfig config;
-  config.vocab_size = 64;
-  config.hidden_size = 32;
-  config.intermediate_size = 48;
-  config.num_layers = 3;
-  config.num_heads = 4;
-  config.num_kv_heads = 2;
-  config.head_dim = 8;
-  config.tie_word_embeddings = false;
-  return config;
+  return {.vocab_size = 64,
+          .hidden_size = 32,
+          .intermediate_size = 48,
+          .num_layers = 3,
+          .num_heads = 4,
+          .num_kv_heads = 2,
+          .head_dim = 8,
+          .tie_word_embeddings = false};
 }
 
 /// Bytes of all parameters on the first rank of a tensor axis of two, matrices and vectors with their own element size.

@@ -42,6 +42,9 @@ LayoutPointer make_layout(const ParallelOptions& options, const ProcessGrid& gri
 /// The ranks with other examples among those of `comm`, which all work on a model of that layout.
 const Communicator& replicas_of(const LayoutPointer& layout, const Communicator& comm);
 
+/// The ranks that hold the same rows of the weights.
+const Communicator& twins_of(const Layout& layout);
+
 /// @throws Error(kBadInput) if the tensor axis does not divide the heads
 void check_layout(const LlamaConfig& config, const Layout& layout);
 
@@ -54,26 +57,31 @@ struct Placement {
   std::vector<Range> shards;        ///< rows of `local` on each rank of the shard axis
   Range kept;                       ///< rows of `local` whose weights stand here all the time
 
-  Range kept_rows() const;  ///< the same as rows of the whole parameter
+  std::int64_t rows_before() const { return split_dim == 0 ? split.first : 0; }  ///< row 0 of `local` in the whole
+  Range kept_rows() const;  ///< `kept` as rows of the whole parameter
   /// The columns that stand here; shares memory. @shape [rows, ...] of the whole parameter
   at::Tensor kept_columns(const at::Tensor& rows) const;
   /// This rank's part of the whole parameter; shares memory.
   at::Tensor kept_part(const at::Tensor& whole) const;
 };
+/// Where the tensor axis splits a parameter. 0: rows of a matrix whose results are needed in parts; 1: columns of one
+/// that takes such parts; -1: nowhere.
+int tensor_split_dim(const std::string& name);
 Placement placement_of(const std::string& name, const std::vector<std::int64_t>& shape, const Layout* layout);
 
 /// The tensor axis's parts of some rows (of all rows, if they are split by rows) side by side. @collective over the
 /// axis
 at::Tensor joined(const at::Tensor& part, const Placement& placement, const Communicator& axis);
 
+/// Elements of gradient sums that travel together at the end of a step.
+constexpr std::int64_t kBucketElements = std::int64_t{1} << 22;
+
 /// Which ranks divide the update of a parameter's rows among them, and which rows these are, of `placement.local`.
 struct UpdateShare {
   Communicator axis;
   Range block;  ///< updated by the axis together
 
-  /// Of each rank of the axis, of `placement.local`.
-  std::vector<Range> parts() const;
-  Range mine() const { return parts()[static_cast<std::size_t>(axis.rank())]; }
+  Range mine() const;  ///< this rank's of them
 };
 /// `comm`: all ranks that work on the model.
 UpdateShare update_share(const Placement& placement, const LayoutPointer& layout, const Communicator& comm);

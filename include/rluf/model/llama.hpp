@@ -43,6 +43,9 @@ struct LlamaConfig {
 /// (Hugging Face name, shape) of every parameter, in the order in which the forward pass uses them.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const LlamaConfig& config);
 
+/// Whether gradients flow to a parameter when the last `layers` layers and the heads are trained: -1 all, 0 heads only.
+bool is_trained(const std::string& name, const LlamaConfig& config, std::int64_t layers);
+
 /// Compares the headers of a folder's weights with what config.json asks for, reading no data; a missing score head is
 /// no error. @throws Error(kBadInput) naming the first missing, superfluous or misshapen tensor
 void check_weights(const LlamaConfig& config, const SafetensorsFolder& files, const std::string& folder);
@@ -89,7 +92,7 @@ class Llama {
   /// Rotary angles of every position. @shape [max_position_embeddings, head_dim] float32
   const at::Tensor& rope_cos() const { return rope_cos_; }
   const at::Tensor& rope_sin() const { return rope_sin_; }
-  /// Lets gradients flow to the last `layers` layers and the heads: -1 all, 0 heads only.
+  /// Lets gradients flow where is_trained says so.
   void set_trainable_layers(std::int64_t layers);
   /// Where gradients go that the layout divides; those of other parameters go to their grad. Null: nowhere.
   void set_gradient_sink(GradientSink* sink) { gradient_sink_ = sink; }

@@ -10,10 +10,6 @@
 namespace rluf {
 namespace {
 
-bool ends_with_any(const std::string& name, const std::vector<std::string>& endings) {
-  return std::any_of(endings.begin(), endings.end(), [&](const std::string& ending) { return name.ends_with(ending); });
-}
-
 std::int64_t product(const std::vector<std::int64_t>& shape) {
   return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
 }
@@ -22,15 +18,15 @@ std::int64_t first_part(std::int64_t rows, std::int64_t parts) {
   return shard_range(rows, static_cast<int>(parts), 0).count();
 }
 
-/// As Llama::set_trainable_layers.
-bool is_trained(const std::string& name, std::int64_t num_layers, std::int64_t trainable_layers) {
-  if (trainable_layers < 0) return true;
-  if (name.starts_with("model.layers.")) return std::stoll(name.substr(13)) >= num_layers - trainable_layers;
-  return name != "model.embed_tokens.weight";
+/// Shape of one parameter on the first rank of the tensor axis.
+std::vector<std::int64_t> tensor_local_shape(const std::string& name, std::vector<std::int64_t> shape,
+                                             std::int64_t tensor) {
+  if (const int dim = tensor_split_dim(name); dim >= 0) {
+    std::int64_t& extent = shape[static_cast<std::size_t>(dim)];
+    extent = first_part(extent, tensor);
+  }
+  return shape;
 }
-
-/// Elements of sums after which a bucket is full, as in the model's gradient sums.
-constexpr std::int64_t kBucketElements = std::int64_t{1} << 22;
 
 bool divides(std::int64_t parts, const LlamaConfig& config) {
   return config.num_kv_heads % parts == 0 && config.intermediate_size % parts == 0;
@@ -61,16 +57,6 @@ std::int64_t ranks_on_node(const PlanLayout& layout, Axis axis) {
   return std::clamp<std::int64_t>(layout.ranks_per_node / stride, 1, size_of(layout, axis));
 }
 
-std::vector<std::int64_t> tensor_local_shape(const std::string& name, std::vector<std::int64_t> shape,
-                                             std::int64_t tensor) {
-  if (ends_with_any(name, {"o_proj.weight", "down_proj.weight"})) {
-    shape[1] = first_part(shape[1], tensor);
-  } else if (shape.size() == 2 && name != "score.weight") {
-    shape[0] = first_part(shape[0], tensor);
-  }
-  return shape;
-}
-
 ElementCounts element_counts(const LlamaConfig& config, const PlanLayout& layout, std::int64_t trainable_layers) {
   ElementCounts counts;
   std::int64_t in_bucket = 0;
@@ -82,7 +68,7 @@ ElementCounts element_counts(const LlamaConfig& config, const PlanLayout& layout
     counts.own += own_rows * row;
     if (name == "model.embed_tokens.weight") counts.embedding = shape[0] * row;
     if (shape.size() == 2 && name != "score.weight") counts.matrices += shape[0] * row;
-    if (!is_trained(name, config.num_layers, trainable_layers)) continue;
+    if (!is_trained(name, config, trainable_layers)) continue;
     const std::int64_t summed_rows = layout.divides_gradients() ? own_rows : shape[0];
     counts.trained_parameters += 1;
     counts.trained_local += shape[0] * row;

@@ -40,9 +40,6 @@ struct ElementCounts {
 /// @source the division of rows in shard_range, of matrices by the tensor axis: query, key, value, gate, up, embedding
 /// and head by rows, output and down by columns, norms and score heads on every rank
 ElementCounts element_counts(const LlamaConfig& config, const PlanLayout& layout, std::int64_t trainable_layers = -1);
-/// Shape of one parameter on the first rank of the tensor axis.
-std::vector<std::int64_t> tensor_local_shape(const std::string& name, std::vector<std::int64_t> shape,
-                                             std::int64_t tensor);
 
 /// Every layout that `ranks` and the model's heads allow, in a fixed order.
 std::vector<PlanLayout> all_layouts(std::int64_t ranks, std::int64_t ranks_per_node,
