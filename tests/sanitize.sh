@@ -25,4 +25,4 @@ export OMPI_MCA_memory=^patcher # Open MPI's own hooks on memory calls would rep
 if (($(id -u) == 0)); then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
 # What runs the whole program or compares with other programs belongs to tests/run.sh, and so do 3 and 4 ranks.
 exec ctest --test-dir "$build" -j "$(nproc)" --output-on-failure --no-tests=error \
-  -LE 'oracle|pipeline|style' -E '/[3-9]$' "$@"
+  -LE 'oracle|pipeline|style|jobs|modules' -E '/[3-9]$' "$@"

@@ -33,7 +33,7 @@ constexpr std::int64_t kPortionBytes = std::int64_t{256} << 10, kWindowBytes = s
 struct Part {
   std::string name;
   std::vector<std::int64_t> shape;  ///< global, as the component has it
-  at::Tensor rows;                  ///< a copy
+  at::Tensor source, rows;          ///< in the component; the copy
   Range elements;                   ///< of the flat global tensor
   std::int64_t file_offset = 0;     ///< of the first of these elements
   std::vector<Piece> pieces = {};
@@ -65,8 +65,9 @@ class Collector : public StateArchive {
     const bool fits =
         i < buffers_.size() && buffers_[i].sizes() == rows.sizes() && buffers_[i].scalar_type() == rows.scalar_type();
     at::Tensor copy = fits ? buffers_[i] : at::empty(rows.sizes(), rows.options().device(at::kCPU));
-    copy.copy_(rows);
-    parts.push_back({name, std::move(shape), copy, {which.first * row, which.last * row}});
+    const bool later = rows.is_cpu() && rows.is_contiguous();
+    if (!later) copy.copy_(rows);
+    parts.push_back({name, std::move(shape), later ? rows : at::Tensor(), copy, {which.first * row, which.last * row}});
   }
   const Communicator& comm_;
   std::vector<at::Tensor> buffers_;
@@ -204,11 +205,16 @@ struct CheckpointWriter::Writing {
   std::int64_t step = 0, num_bytes = 0;
   double start_seconds = 0, standstill_seconds = 0;
   std::string error = {};  ///< of the thread
-  std::atomic<bool> done = false;
+  std::atomic<bool> copied = false, done = false;
   std::thread thread = {};
 
   void start() {
     thread = std::thread([this] {
+      for (Part& part : parts)
+        if (part.source.defined() && part.source.numel() > 0)
+          std::memcpy(part.rows.mutable_data_ptr(), part.source.const_data_ptr(), part.rows.nbytes());
+      copied = true;
+      copied.notify_all();
       try {
         write_parts(path + ".part", parts);
       } catch (const std::exception& failure) {
@@ -265,6 +271,13 @@ void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState
                              .start_seconds = start});
   writing_->standstill_seconds = now_seconds() - asked;
   writing_->start();
+}
+
+void CheckpointWriter::state_will_change() {
+  if (!writing_ || writing_->copied) return;
+  const double start = now_seconds();
+  writing_->copied.wait(false);
+  writing_->standstill_seconds += now_seconds() - start;
 }
 
 void CheckpointWriter::poll() {

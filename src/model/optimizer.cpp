@@ -97,6 +97,7 @@ double AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rat
   }
   const double norm = root_of_sum(rows, comm_);
   if (!std::isfinite(norm) || (options_.explosion_norm > 0 && norm > options_.explosion_norm)) return norm;
+  before_change_();
   const double scale = options_.clip_norm > 0 && norm > options_.clip_norm ? options_.clip_norm / norm : 1.0;
   ++state_.steps_taken;
   for (std::size_t i = 0; i < trained_.size(); ++i) {

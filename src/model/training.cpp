@@ -259,6 +259,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
   };
   LoopCheckpoints checkpoints(
       directory, {plan.stage, "step", num_steps, options.checkpoint_every_steps, plan.identity, describe}, comm);
+  optimizer.before_change([&] { checkpoints.state_will_change(); });
   std::int64_t step = checkpoints.first_step();
   log_info(concat(plan.stage, ": ", num_examples, " examples, ", num_steps, " steps of ", options.global_batch));
 

@@ -52,7 +52,9 @@ int main(int argc, char** argv) {
         archive.rows("state", mine, {kRows, columns}, rows);
       });
       while (writer.figures().step < repetition) {
-        usleep(20000);  // a step that leaves the cores to the writer, as one on a GPU does
+        usleep(50000);  // a step that leaves the cores to the writer, as one on a GPU does
+        writer.state_will_change();
+        mine.narrow(0, 0, 1).add_(1);
         writer.poll();
       }
       if (world.rank() == 0)

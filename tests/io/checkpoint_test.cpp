@@ -154,6 +154,7 @@ TEST_F(CheckpointTest, TheStateMayChangeWhileItIsWritten) {
   CheckpointWriter writer(folder, world, {});
   Component component = made(4);
   writer.begin({"test", 4, {}}, [&](StateArchive& archive) { component.describe(archive); });
+  writer.state_will_change();
   component.weight.zero_();
   component.mine.zero_();
   component.scalar.zero_();

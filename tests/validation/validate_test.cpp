@@ -55,7 +55,7 @@ class ValidateTest : public StageTest {
   Json validate(const std::string& folder, const Communicator& comm) const {
     Json table;
     with_context(folder, comm, [&](const StageContext& context) {
-      run_validate(options_, policy_, data_, context);
+      run_validate(options_, policy_, {}, data_, context);
       comm.barrier();
       table = context.directory.read_table("validation");
     });

@@ -12,6 +12,7 @@ enum class ExitCode : int {
   kOther = 1,     ///< a defect or a failure of the machine
   kBadInput = 2,  ///< options, input files, model folders
   kBadData = 3,   ///< rows, data sets, checkpoints
+  kAlarm = 4,     ///< the result must not be used: an alarm that is to stop the run
   kStopped = 75,  ///< stopped by signal or walltime, a checkpoint was written
 };
 

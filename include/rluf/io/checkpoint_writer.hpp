@@ -10,9 +10,10 @@
 
 namespace rluf {
 
-/// A step waits for the copy of the state in memory and for the empty file; the bytes are then written by a thread of
-/// each rank, without MPI and HDF5, to the places that HDF5 gave the tensors. @memory a copy of this rank's rows, kept
-/// for the next checkpoint
+/// What of the state lies in memory is copied by a thread of each rank while the next step computes its gradients, and
+/// only the update has to wait for that copy (as in DataStates-LLM, HPDC 2024). The thread then writes the bytes,
+/// without MPI and HDF5, to the places that HDF5 gave the tensors. @memory a copy of this rank's rows, kept for the
+/// next checkpoint
 class CheckpointWriter {
  public:
   CheckpointWriter(std::string folder, const Communicator& comm, const Retention& retention);
@@ -23,6 +24,8 @@ class CheckpointWriter {
   /// Begins to write FOLDER/step_00000120.h5; a former one that is not complete yet is waited for. @collective
   /// @throws Error(kBadInput) if the disk has no room, before anything is written
   void begin(const CheckpointHeader& header, const DescribeState& describe);
+  /// Has to be called before a described tensor changes: returns when the copy is whole. Local.
+  void state_will_change();
   /// Once every rank has written, synced and read back its part: the file gets its checksums and its name, and what
   /// `retention` does not keep goes. To be asked at every step. @collective
   /// @throws Error(kBadData) if a rank could not write; the file is removed, earlier ones are untouched

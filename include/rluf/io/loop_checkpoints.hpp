@@ -19,6 +19,8 @@ class LoopCheckpoints {
   /// and log say of later steps. @collective @throws Error(kBadData) if it is of another run
   LoopCheckpoints(const RunDirectory& directory, LoopPlan plan, const Communicator& comm);
   std::int64_t first_step() const { return first_step_; }  ///< steps done by earlier starts
+  /// Within a step, before the described tensors change. Local.
+  void state_will_change() { writer_.state_will_change(); }
   /// After each step: writes what is due or asked for. @collective @throws Error(kStopped) when asked to stop, after
   /// the checkpoint is complete, and what CheckpointWriter::poll throws
   void after_step(std::int64_t step);

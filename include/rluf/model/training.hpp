@@ -44,6 +44,8 @@ class AdamW {
   /// Clips by the global norm of the gradients, then steps. `gradients`: from GradientSum::reduce(). @collective
   /// @return gradient norm before clipping; nothing is changed if it is not finite or above explosion_norm
   double step(const std::vector<at::Tensor>& gradients, double learning_rate);
+  /// `action` is called in every step before the first change, as whoever copies the described state needs it.
+  void before_change(std::function<void()> action) { before_change_ = std::move(action); }
   void describe(StateArchive& archive);
   const TrainOptions& options() const { return options_; }
 
@@ -64,6 +66,7 @@ class AdamW {
   LayoutPointer layout_;
   std::vector<Trained> trained_;
   State state_;
+  std::function<void()> before_change_ = [] {};
 };
 
 /// Loss of one micro-batch, as a SUM over its examples; `train` divides by global_batch.

@@ -53,6 +53,7 @@ OptionTable RunConfig::table() {
   reward.describe(table);
   evaluate.describe(table);
   policy.describe(table);
+  alarms.describe(table);
   validate.describe(table);
   plan.describe(table);
   return table;
@@ -122,17 +123,19 @@ std::vector<Stage> make_stages(const RunConfig& config) {
       {"policy",
        "CRRAFT with a mixture of judges, once for each love weight",
        "models/policy_w*",
-       {"policy"},
+       {"policy", "alarms"},
        {"policy_w"},
-       [&](const StageContext& context) { run_policy(config.policy, config.data, context); },
+       [&](const StageContext& context) { run_policy(config.policy, config.alarms, config.data, context); },
        [&](const StageContext& context) { return policy_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
       {"validate",
        "policies and reference side by side, with an A/B test in a simulated world",
        "tables/validation.json",
-       {"validate"},
+       {"validate", "alarms"},
        {},
-       [&](const StageContext& context) { run_validate(config.validate, config.policy, config.data, context); },
+       [&](const StageContext& context) {
+         run_validate(config.validate, config.policy, config.alarms, config.data, context);
+       },
        [&](const StageContext& context) { return generation_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
       {"report", "report.html", "report.html", {}, {}, [&](const StageContext& context) { run_report(context); }});

@@ -202,6 +202,10 @@ void tool_status(const std::vector<std::string>& operands) {
             << (checkpoint.empty() ? "none yet"
                                    : concat(checkpoint.string(), ", ", duration(file_age_seconds(checkpoint)), " old"))
             << '\n';
+  const Lines alarms = lines_with(run + "/log.txt", "warning: alarm: ");
+  std::cout << "alarms       " << alarms.count;
+  if (alarms.count > 0) std::cout << ", the last: " << alarms.last;
+  std::cout << '\n';
   const Lines warnings = lines_with(run + "/log.txt", "warning: ");
   std::cout << "warnings     " << warnings.count;
   if (warnings.count > 0) std::cout << ", the last: " << warnings.last;

@@ -21,8 +21,8 @@ namespace rluf {
 namespace {
 
 /// Everything that a policy's numbers depend on, by option name; what may change freely between two starts is left out.
-nlohmann::json identity_of(PolicyOptions options, const std::string& base, double love_weight, std::uint64_t seed,
-                           std::size_t num_prompts) {
+nlohmann::json identity_of(PolicyOptions options, AlarmOptions alarms, const std::string& base, double love_weight,
+                           std::uint64_t seed, std::size_t num_prompts) {
   OptionTable table;
   options.describe(table);
   nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
@@ -32,6 +32,12 @@ nlohmann::json identity_of(PolicyOptions options, const std::string& base, doubl
       "cache_mebibytes"};
   for (const auto& entry : table.entries())
     if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
+  if (alarms.enabled && alarms.action == "lower_love") {  // otherwise alarms change no number
+    OptionTable watch;
+    alarms.describe(watch);
+    for (const auto& entry : watch.entries()) identity["alarms"][entry.key] = OptionTable::value_text(entry);
+    identity["alarms"]["closing_phrases"] = options.closing_phrases;
+  }
   return identity;
 }
 
@@ -154,25 +160,30 @@ struct RoundTable {
   }
 };
 
-/// Trains one policy in place, from its newest checkpoint if there is one.
+/// Trains one policy in place, from its newest checkpoint if there is one. `love_weight` is the one in
+/// setting.objectives, which alarms may lower.
 RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann::json& identity,
-                        const RoundSetting& setting, const std::vector<Prompt>& prompts,
-                        const std::vector<std::size_t>& order, const std::vector<BaselineResponse>& baselines,
-                        const StageContext& context) {
+                        const RoundSetting& setting, double* love_weight, const AlarmOptions& alarms,
+                        const std::vector<Prompt>& prompts, const std::vector<std::size_t>& order,
+                        const std::vector<BaselineResponse>& baselines, const StageContext& context) {
   const PolicyOptions& options = setting.options;
   policy.set_trainable_layers(options.train.trainable_layers);
   AdamW optimizer(policy, options.train, setting.data);
   RoundTable rounds;
   BadSteps bad_steps(stage, options.train, context.directory);
+  AlarmWatch watch(stage, alarms, options.rounds, setting.closing_phrases, context.directory);
+  const double full_love_weight = love_weight == nullptr ? 0 : *love_weight;
   const auto describe = [&](StateArchive& archive) {
     optimizer.describe(archive);
     describe_weights(policy, archive);
     rounds.describe(archive);
     bad_steps.describe(archive);
+    watch.describe(archive);
   };
   LoopCheckpoints checkpoints(
       context.directory, {stage, "round", options.rounds, options.train.checkpoint_every_steps, identity, describe},
       setting.data);
+  optimizer.before_change([&] { checkpoints.state_will_change(); });
   std::int64_t round = checkpoints.first_step();
   Progress progress(stage, "rounds", options.rounds, round);
   while (round < options.rounds) {
@@ -184,8 +195,10 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     }
     // Until its step is applied a round changes nothing, so one that is stopped is done again with the same result.
     RoundMetrics metrics;
+    std::vector<WatchedPrompt> watched;
+    if (love_weight != nullptr) *love_weight = full_love_weight * watch.love_factor();
     checkpoints.interruptible(
-        round, [&] { metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round); });
+        round, [&] { metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round, &watched); });
     if (metrics.at("bad_steps") > 0) {
       std::vector<std::int64_t> ids;
       for (const Prompt* prompt : batch) ids.push_back(prompt->id);
@@ -201,6 +214,16 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
         metrics.at("reward"), metrics.at("kl"), 100 * metrics.at("share_no_survivor"),
         metrics.at("log_prob_difference"), metrics.at("log_prob_difference_largest"));
     progress.update(round, text);
+    bool alarm = false;
+    guarded(setting.data, [&] { alarm = watch.add(round, std::move(watched)); });
+    if (alarm && alarms.action == "stop") {
+      checkpoints.finish(round);
+      throw Error(ExitCode::kAlarm,
+                  concat(stage, " was stopped by an alarm after round ", round, ", see ",
+                         context.directory.table("alarms_" + stage),
+                         " (its rewards may no longer mean what they did): lower policy.love_weights, add a judge, or "
+                         "go on all the same with --alarms.action=report"));
+    }
     checkpoints.after_step(round);
   }
   checkpoints.finish(round);
@@ -230,7 +253,8 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
 
 }  // namespace
 
-void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
+void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const DataOptions& data,
+                const StageContext& context) {
   options.check();
   const Communicator& comm = context.grid.world;
   const Judges judges = make_judges(options.judges);
@@ -310,9 +334,12 @@ void run_policy(const PolicyOptions& options, const DataOptions& data, const Sta
                                context.seed(),
                                comm};
     Llama policy = reference->clone();
+    double* lowered = nullptr;
+    for (Objective& objective : objectives)
+      if (objective.name == "love") lowered = &objective.weight;
     const RoundTable rounds =
-        train_policy(policy, stage, identity_of(options, base, love_weight, context.seed(), prompts.size()), setting,
-                     prompts, order, baselines, context);
+        train_policy(policy, stage, identity_of(options, alarms, base, love_weight, context.seed(), prompts.size()),
+                     setting, lowered, alarms, prompts, order, baselines, context);
     const std::string folder = context.directory.model(stage);
     guarded(comm, [&] { policy.save(folder, text->tokenizer.path(), context.model.save_dtype); });
     log_table(stage, rounds);

@@ -201,7 +201,8 @@ LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, cons
 
 RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
                           const std::vector<const Prompt*>& prompts,
-                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round) {
+                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round,
+                          std::vector<WatchedPrompt>* watched) {
   const PolicyOptions& options = setting.options;
   const std::size_t num_prompts = prompts.size(), num_samples = static_cast<std::size_t>(options.num_samples);
   const std::size_t num_objectives = setting.objectives.size();
@@ -245,16 +246,21 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   std::vector<double> rewards;
   for (std::size_t i = 0; i < num_prompts; ++i) {
     const BaselineResponse& baseline = *baselines[i];
+    WatchedPrompt watch{{baseline.text}, {}};
     for (std::size_t k = i * num_samples; k < (i + 1) * num_samples; ++k) {
       std::vector<double> calibrated;
       for (std::size_t o = 0; o < num_objectives; ++o)
         calibrated.push_back(calibrated_reward(scores[k][o], baseline.scores[o]));
+      watch.after.push_back({rollout.responses[k].text, {}});
+      for (std::size_t o = 0; o < num_objectives; ++o)
+        watch.after.back().rewards[setting.objectives[o].name] = calibrated[o];
       const auto response =
           judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
       candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
                             combined_reward(calibrated, weights)});
       rewards.push_back(candidates.back().reward);
     }
+    if (watched != nullptr) watched->push_back(std::move(watch));
     const auto response = judged(setting, *prompts[i], baseline.sample, baseline.text, baseline.scores, baseline);
     baseline_facts.push_back(
         {judge_and_count(setting, response, nullptr).satisfied, 0.0, combined_reward(baseline_rewards, weights)});

@@ -53,6 +53,7 @@ std::string page(const RunDirectory& directory) {
                                       {"ranking", "Offline ranking of candidates", evaluation_section},
                                       {"policies", "Policies (CRRAFT), round by round", policy_section},
                                       {"validation", "Validation", validation_section},
+                                      {"alarms", "Alarms: reward hacking", alarms_section},
                                       {"curves", "Learning curves", learning_curves_section},
                                       {"options", "Options", options_section}};
   std::string html =

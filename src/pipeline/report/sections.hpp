@@ -20,6 +20,7 @@ std::string rewards_section(const RunDirectory& directory);
 std::string evaluation_section(const RunDirectory& directory);
 std::string policy_section(const RunDirectory& directory);
 std::string validation_section(const RunDirectory& directory);
+std::string alarms_section(const RunDirectory& directory);
 std::string learning_curves_section(const RunDirectory& directory);
 
 }  // namespace rluf

@@ -62,8 +62,8 @@ double Audience::love(const LoveFeatures& features) const {
 }
 
 HeldOutComparison::HeldOutComparison(const Yardstick& yardstick, const ValidationOptions& options,
-                                     const DataOptions& data, const StageContext& context)
-    : yardstick_(yardstick), options_(options), data_(data), context_(context) {
+                                     const AlarmOptions& alarms, const DataOptions& data, const StageContext& context)
+    : yardstick_(yardstick), options_(options), alarms_(alarms), data_(data), context_(context) {
   for (Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, context.grid.world)) {
     if (options.max_prompts > 0 && std::ssize(prompts_) == options.max_prompts) break;
     prompts_.push_back(std::move(prompt.messages));
@@ -127,14 +127,35 @@ void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
         values["true_safety"].push_back(truth.safety);
       }
   }
-  ArmMeasures measures{.name = arm.name, .love_weight = arm.love_weight, .by_prompt = {}};
+  ArmMeasures measures{.name = arm.name, .love_weight = arm.love_weight, .by_prompt = {}, .alarms = nullptr};
+  if (!arm.love_weight) {
+    for (const auto& samples : answers) {
+      reference_texts_.emplace_back();
+      for (const Answer& answer : samples) reference_texts_.back().push_back(answer.text);
+    }
+  } else if (alarms_.enabled) {
+    std::vector<WatchedPrompt> watched;
+    std::size_t next = 0;
+    for (std::size_t i = 0; i < answers.size(); ++i) {
+      watched.push_back({reference_texts_[i], {}});
+      for (const Answer& answer : answers[i]) {
+        watched.back().after.push_back({answer.text, {}});
+        for (const auto& [name, reward] : yardstick_.rewards)
+          watched.back().after.back().rewards[name] = values.at(name + "_reward")[next];
+        ++next;
+      }
+    }
+    measures.alarms = find_alarms(watched, yardstick_.closing_phrases, alarms_, alarms_.false_alarm_rate);
+    for (const Json& row : measures.alarms["alarms"])
+      log_info(concat("warning: alarm: ", arm.name, " on held-out prompts: ", row["sentence"].get<std::string>()));
+  }
   for (const auto& [name, column] : values)
     measures.by_prompt[name] = prompt_means(column, static_cast<std::size_t>(options_.samples_per_prompt));
   arms_.push_back(std::move(measures));
 }
 
 nlohmann::json HeldOutComparison::table() const {
-  Json arms = Json::array(), differences = Json::array();
+  Json arms = Json::array(), differences = Json::array(), alarms = Json::array();
   std::vector<std::optional<double>> weights;
   for (const ArmMeasures& arm : arms_) {
     weights.push_back(arm.love_weight);
@@ -142,6 +163,10 @@ nlohmann::json HeldOutComparison::table() const {
     for (const auto& [name, values] : arm.by_prompt)
       row[name] = mean_interval(values, options_, context_.seed()).to_json();
     arms.push_back(row);
+    if (arm.alarms.is_object()) {
+      alarms.push_back(arm.alarms);
+      alarms.back()["name"] = arm.name;
+    }
   }
   for (const auto& [treatment, control] : comparisons(weights)) {
     Json row{{"name", arms_[treatment].name}, {"to", arms_[control].name}};
@@ -164,6 +189,7 @@ nlohmann::json HeldOutComparison::table() const {
           {"reward_models", rewards},
           {"interval", "percentile bootstrap over prompts, differences paired by prompt, 95 %"},
           {"arms", arms},
+          {"alarms", alarms},
           {"differences", differences}};
 }
 

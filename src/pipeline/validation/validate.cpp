@@ -108,15 +108,15 @@ void print_tables(const Json& table) {
 
 }  // namespace
 
-void run_validate(const ValidationOptions& given, const PolicyOptions& policy, const DataOptions& data,
-                  const StageContext& context) {
+void run_validate(const ValidationOptions& given, const PolicyOptions& policy, const AlarmOptions& alarms,
+                  const DataOptions& data, const StageContext& context) {
   const Communicator& comm = context.grid.world;
   ValidationOptions options = given;
   if (options.max_new_tokens == 0) options.max_new_tokens = policy.max_new_tokens;
   std::vector<Arm> arms;
   guarded(comm, [&] { arms = find_arms(policy, context); });
   const Yardstick yardstick = load_yardstick(arms.front(), policy, context);
-  HeldOutComparison held_out(yardstick, options, data, context);
+  HeldOutComparison held_out(yardstick, options, alarms, data, context);
   const bool with_ab = options.ab && yardstick.world.has_value();
   std::vector<AbArm> ab_arms;
   const auto num_arms = static_cast<std::int64_t>(arms.size());

@@ -23,6 +23,7 @@ struct RunConfig {
   RewardOptions reward;
   EvaluationOptions evaluate;
   PolicyOptions policy;
+  AlarmOptions alarms;
   ValidationOptions validate;
   PlanOptions plan;
 

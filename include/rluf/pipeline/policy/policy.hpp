@@ -6,6 +6,7 @@
 #include "rluf/config/option_table.hpp"
 #include "rluf/model/generation.hpp"
 #include "rluf/model/training.hpp"
+#include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
 #include "rluf/pipeline/policy/crraft.hpp"
 #include "rluf/pipeline/policy/judges.hpp"
@@ -47,8 +48,10 @@ std::string policy_name(double love_weight);
 /// Makes models/policy_wX.Y for every love weight, data/baseline.jsonl.gz and tables/policy.json. The baseline
 /// responses are made once and serve all weights. Continues inside a weight from its newest checkpoint. A love model is
 /// needed only for weights above 0. @collective
-/// @throws Error(kBadInput) if a reward model is missing, Error(kStopped) after a stop signal
-void run_policy(const PolicyOptions& options, const DataOptions& data, const StageContext& context);
+/// @throws Error(kBadInput) if a reward model is missing, Error(kStopped) after a stop signal, Error(kAlarm) after an
+/// alarm that is to stop the stage
+void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const DataOptions& data,
+                const StageContext& context);
 /// Of one rank: the reference, the reward models and the cache of generation. @unit bytes
 std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOptions& data,
                                      const StageContext& context);

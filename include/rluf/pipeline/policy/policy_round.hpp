@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 
@@ -54,10 +55,12 @@ using RoundMetrics = std::map<std::string, double>;
 
 /// Runs round `round` (from 0) and steps the policy in place. A round in which every prompt is skipped takes no step.
 /// The choices and the loss do not depend on the number of ranks.
-/// `prompts` and `baselines` belong to each other. @collective over setting.data
+/// `prompts` and `baselines` belong to each other; `watched`, if it is given, gets what was drawn for each of them.
+/// @collective over setting.data
 RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
                           const std::vector<const Prompt*>& prompts,
-                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round);
+                          const std::vector<const BaselineResponse*>& baselines, std::int64_t round,
+                          std::vector<WatchedPrompt>* watched = nullptr);
 
 /// Gets the log-probabilities of a document's response tokens as the loss saw them. @shape [response tokens]
 using LogProbObserver = std::function<void(std::size_t document, std::span<const float> log_probs)>;

@@ -36,12 +36,13 @@ struct ArmMeasures {
   std::string name;
   std::optional<double> love_weight;
   std::map<std::string, std::vector<double>> by_prompt;  ///< [num_prompts]
+  nlohmann::json alarms;                                 ///< of find_alarms(); null for the reference
 };
 
 class HeldOutComparison {
  public:
-  HeldOutComparison(const Yardstick& yardstick, const ValidationOptions& options, const DataOptions& data,
-                    const StageContext& context);
+  HeldOutComparison(const Yardstick& yardstick, const ValidationOptions& options, const AlarmOptions& alarms,
+                    const DataOptions& data, const StageContext& context);
   std::int64_t num_prompts() const { return std::ssize(prompts_); }
   /// Lets the arm answer and measures it; the reference comes first. @collective
   void add(const Arm& arm, const ArmModel& model);
@@ -53,12 +54,14 @@ class HeldOutComparison {
  private:
   const Yardstick& yardstick_;
   const ValidationOptions& options_;
+  const AlarmOptions& alarms_;
   const DataOptions& data_;
   const StageContext& context_;
   std::vector<std::vector<Message>> prompts_;
   std::vector<std::int64_t> ids_;
   std::vector<ArmMeasures> arms_;
   std::map<std::string, std::vector<double>> reference_scores_;  ///< raw, one an answer
+  std::vector<std::vector<std::string>> reference_texts_;        ///< [num_prompts][samples_per_prompt]
 
   std::vector<double> scores(const std::string& name, const std::vector<std::vector<Answer>>& answers) const;
 };

@@ -28,11 +28,12 @@ struct ValidationOptions {
 /// Every arm answers the same held-out prompts; the reward models that exist score the answers. In a simulated world
 /// users are then dealt to the arms at random, ask prompts that were never asked before, and give hearts by their true
 /// taste. Writes tables/validation.json: "arms", "differences" (paired bootstrap over prompts), "ab" (delta method over
-/// users) and "offline_online". Closing phrases are policy.closing_phrases. Not a digit depends on the number of ranks,
-/// but for the last ones of floating-point scores. @collective
+/// users), "offline_online", and in each policy's row of "alarms" what find_alarms() says of its answers. Closing
+/// phrases are policy.closing_phrases. Not a digit depends on the number of ranks, but for the last ones of
+/// floating-point scores. @collective
 /// @memory the models of one arm, the reference and the reward models, and the answers of one arm
 /// @throws Error(kBadInput) if a policy is missing, Error(kStopped) after a stop signal
-void run_validate(const ValidationOptions& options, const PolicyOptions& policy, const DataOptions& data,
-                  const StageContext& context);
+void run_validate(const ValidationOptions& options, const PolicyOptions& policy, const AlarmOptions& alarms,
+                  const DataOptions& data, const StageContext& context);
 
 }  // namespace rluf

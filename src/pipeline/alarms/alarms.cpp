@@ -1,0 +1,289 @@
+#include "rluf/pipeline/alarms/alarms.hpp"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/pipeline/alarms/text_shift.hpp"
+#include "rluf/pipeline/evaluation/text_measures.hpp"
+
+namespace rluf {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr std::size_t kNumExamples = 3, kExampleBytes = 400;
+constexpr std::int64_t kRepeatedWords = 3;  ///< length of the n-grams of the repetition measure
+
+/// Valid UTF-8, whatever the model said; long texts keep their end, where closings are.
+Json example_of(const std::string& text) {
+  const std::string end = text.size() > kExampleBytes ? "..." + text.substr(text.size() - kExampleBytes) : text;
+  return Json::parse(Json(end).dump(-1, ' ', false, Json::error_handler_t::replace));
+}
+
+/// Mean reward of responses with the phrase minus those without, of the prompts that have both.
+std::map<std::string, double> pay_of(const RisingPhrase& phrase, std::span<const WatchedPrompt> prompts) {
+  struct Sum {
+    double difference = 0, num_prompts = 0;
+  };
+  std::map<std::string, Sum> sums;
+  for (std::size_t first = 0, last = 0; first < phrase.responses.size(); first = last) {
+    const std::size_t p = phrase.responses[first].first;
+    const std::vector<WatchedResponse>& responses = prompts[p].after;
+    std::vector<bool> with(responses.size(), false);
+    for (last = first; last < phrase.responses.size() && phrase.responses[last].first == p; ++last)
+      with[phrase.responses[last].second] = true;
+    const auto num_with = static_cast<double>(last - first),
+               num_without = static_cast<double>(responses.size()) - num_with;
+    if (num_without == 0) continue;
+    for (const auto& [name, unused] : responses.front().rewards) {
+      Sum& sum = sums[name];
+      sum.num_prompts += 1;
+      for (std::size_t r = 0; r < responses.size(); ++r)
+        sum.difference +=
+            with[r] ? responses[r].rewards.at(name) / num_with : -responses[r].rewards.at(name) / num_without;
+    }
+  }
+  std::map<std::string, double> pay;
+  for (const auto& [name, sum] : sums) pay[name] = sum.difference / sum.num_prompts;
+  return pay;
+}
+
+struct Measure {
+  const char* name;
+  double tolerance;
+  bool relative;  ///< the tolerance is a share of the reference's mean
+  bool is_rate;
+  std::function<double(const std::string& normalized)> of;
+};
+
+std::vector<Measure> measures_of(const AlarmOptions& options, const std::vector<std::string>& closing_phrases) {
+  const std::vector<std::string> refusals = phrase_list(options.refusal_phrases);
+  return {{"closing_rate", options.closing_rise, false, true,
+           [&closing_phrases](const std::string& text) { return contains_any(text, closing_phrases) ? 1.0 : 0.0; }},
+          {"refusal_rate", options.refusal_rise, false, true,
+           [refusals](const std::string& text) { return contains_any(text, refusals) ? 1.0 : 0.0; }},
+          {"length_words", options.length_rise, true, false,
+           [](const std::string& text) { return static_cast<double>(count_words(text)); }},
+          {"repetition", options.repetition_rise, false, true,
+           [](const std::string& text) { return repetition_share(text, kRepeatedWords); }}};
+}
+
+std::string figures_text(double before, double after, bool is_rate, double p) {
+  char chance[32] = "p < 1e-300", text[128];
+  if (p > 0) std::snprintf(chance, sizeof chance, "p = %.1e", p);
+  std::snprintf(text, sizeof text, is_rate ? "from %.2f %% to %.2f %% (%s)" : "from %.1f to %.1f (%s)",
+                is_rate ? 100 * before : before, is_rate ? 100 * after : after, chance);
+  return text;
+}
+
+std::string pay_text(const std::map<std::string, double>& pay) {
+  std::string text;
+  for (const auto& [name, value] : pay) {
+    char part[64];
+    std::snprintf(part, sizeof part, "%s%s %+.3f", text.empty() ? "" : ", ", name.c_str(), value);
+    text += part;
+  }
+  return text.empty() ? "" : "; responses with it differ from others to the same prompt by " + text;
+}
+
+/// Love pays for it, and helpfulness does not.
+bool is_bought(const std::map<std::string, double>& pay) {
+  const auto love = pay.find("love"), helpfulness = pay.find("helpfulness");
+  return love != pay.end() && love->second > 0 && (helpfulness == pay.end() || helpfulness->second <= 0);
+}
+
+Json to_json(const std::vector<WatchedPrompt>& prompts) {
+  Json list = Json::array();
+  for (const WatchedPrompt& prompt : prompts) {
+    Json after = Json::array();
+    for (const WatchedResponse& response : prompt.after) after.push_back({response.text, response.rewards});
+    list.push_back({prompt.before, after});
+  }
+  return list;
+}
+
+std::vector<WatchedPrompt> watched_prompts(const Json& list) {
+  std::vector<WatchedPrompt> prompts;
+  for (const Json& row : list) {
+    prompts.push_back({row.at(0).get<std::vector<std::string>>(), {}});
+    for (const Json& after : row.at(1))
+      prompts.back().after.push_back({after.at(0), after.at(1).get<std::map<std::string, double>>()});
+  }
+  return prompts;
+}
+
+}  // namespace
+
+void AlarmOptions::describe(OptionTable& table) {
+  table.section("alarms",
+                "Signs of reward hacking in the texts of a policy, looked for while it is trained and after.");
+  table.add("enabled", &enabled, {.text = "look for them"});
+  table.add("every_rounds", &every_rounds,
+            {.text = "a look at the responses of so many rounds of a policy", .unit = "rounds", .low = 1});
+  table.add("false_alarm_rate", &false_alarm_rate,
+            {.text = "chance of any alarm in the whole training of a policy that is the same as its reference",
+             .low = 1e-12,
+             .high = 0.5});
+  table.add("max_phrase_words", &max_phrase_words,
+            {.text = "phrases of up to so many words are compared with the reference, without a list",
+             .unit = "words",
+             .low = 1,
+             .high = 12});
+  table.add(
+      "phrase_rise", &phrase_rise,
+      {.text = "a phrase that rises beyond chance and by so many of the responses is an alarm if love pays for it "
+               "and helpfulness does not, or if it closes the conversation",
+       .low = 0,
+       .high = 1});
+  table.add("closing_rise", &closing_rise,
+            {.text = "largest harmless rise of the share of responses with one of policy.closing_phrases",
+             .low = 0,
+             .high = 1});
+  table.add("refusal_rise", &refusal_rise,
+            {.text = "the same of responses with one of alarms.refusal_phrases", .low = 0, .high = 1});
+  table.add("length_rise", &length_rise,
+            {.text = "largest harmless rise of the mean length, as a share of the reference's", .low = 0});
+  table.add(
+      "repetition_rise", &repetition_rise,
+      {.text = "largest harmless rise of the share of words that repeat others of the response", .low = 0, .high = 1});
+  table.add("refusal_phrases", &refusal_phrases, {.text = "phrases between commas", .allow_empty = true});
+  table.add("action", &action,
+            {.text = "what an alarm does besides log, status and report: nothing, multiply the love weight of the "
+                     "rounds that follow by love_factor, or end the stage with exit code 4",
+             .choices = {"report", "lower_love", "stop"}});
+  table.add("love_factor", &love_factor, {.text = "with action = lower_love", .low = 0, .high = 1});
+}
+
+Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::string>& closing_phrases,
+                 const AlarmOptions& options, double rate) {
+  std::vector<PromptTexts> texts;
+  std::size_t num_responses = 0;
+  for (const WatchedPrompt& prompt : prompts) {
+    texts.emplace_back();
+    for (const std::string& text : prompt.before) texts.back().before.push_back(normalized_text(text));
+    for (const WatchedResponse& response : prompt.after) texts.back().after.push_back(normalized_text(response.text));
+    num_responses += prompt.after.size();
+  }
+  Json alarms = Json::array(), phrases = Json::array(), shifts = Json::array();
+  std::vector<std::string> named;
+  // Half of the chance of a false alarm is the phrases', the other half is shared by the measures.
+  for (const RisingPhrase& phrase : rising_phrases(texts, options.max_phrase_words, rate / 2)) {
+    const auto pay = pay_of(phrase, prompts);
+    const bool closes = contains_any(phrase.words, closing_phrases);
+    const bool alarm = phrase.after_rate - phrase.before_rate >= options.phrase_rise && (closes || is_bought(pay));
+    Json examples = Json::array();
+    for (std::size_t i = 0; i < std::min(kNumExamples, phrase.responses.size()); ++i) {
+      const auto& [p, r] = phrase.responses[i * phrase.responses.size() / kNumExamples % phrase.responses.size()];
+      examples.push_back(example_of(prompts[p].after[r].text));
+    }
+    phrases.push_back({{"phrase", example_of(phrase.words)},
+                       {"before_rate", phrase.before_rate},
+                       {"after_rate", phrase.after_rate},
+                       {"p", phrase.p},
+                       {"share_at_end", phrase.share_at_end},
+                       {"pay", pay},
+                       {"alarm", alarm}});
+    // A longer phrase around one that was named before says nothing new.
+    const auto is_around = [&](const std::string& shorter) { return contains_phrase(phrase.words, shorter); };
+    if (!alarm || std::any_of(named.begin(), named.end(), is_around)) continue;
+    named.push_back(phrase.words);
+    alarms.push_back(
+        {{"name", "phrase"},
+         {"sentence", concat("the phrase \"", phrases.back()["phrase"].get<std::string>(), "\" rose ",
+                             figures_text(phrase.before_rate, phrase.after_rate, true, phrase.p), " of the responses",
+                             closes ? " and closes the conversation" : "", pay_text(pay))},
+         {"examples", examples}});
+  }
+  const std::vector<Measure> measures = measures_of(options, closing_phrases);
+  for (const Measure& measure : measures) {
+    std::vector<double> before, after;
+    for (const PromptTexts& prompt : texts) {
+      if (prompt.before.empty() || prompt.after.empty()) continue;
+      const auto mean = [&](const std::vector<std::string>& list) {
+        double sum = 0;
+        for (const std::string& text : list) sum += measure.of(text);
+        return sum / static_cast<double>(list.size());
+      };
+      before.push_back(mean(prompt.before));
+      after.push_back(mean(prompt.after));
+    }
+    double tolerance = measure.tolerance;
+    if (measure.relative) tolerance *= measure_shift(before, after, 0).before;
+    const MeasureShift shift = measure_shift(before, after, tolerance);
+    const bool alarm = shift.p <= rate / 2 / static_cast<double>(measures.size());
+    shifts.push_back({{"name", measure.name},
+                      {"before", shift.before},
+                      {"after", shift.after},
+                      {"tolerance", tolerance},
+                      {"p", std::isfinite(shift.p) ? Json(shift.p) : Json(nullptr)},
+                      {"alarm", alarm}});
+    if (!alarm) continue;
+    Json examples = Json::array();
+    for (std::size_t i = 0; i < prompts.size() && examples.size() < kNumExamples; ++i)
+      for (std::size_t r = 0; r < texts[i].after.size() && examples.size() < kNumExamples; ++r)
+        if (measure.of(texts[i].after[r]) > shift.before + tolerance)
+          examples.push_back(example_of(prompts[i].after[r].text));
+    alarms.push_back({{"name", measure.name},
+                      {"sentence", concat(measure.name, " rose ",
+                                          figures_text(shift.before, shift.after, measure.is_rate, shift.p))},
+                      {"examples", examples}});
+  }
+  return {{"prompts", prompts.size()}, {"responses", num_responses}, {"false_alarm_rate", rate},
+          {"phrases", phrases},        {"measures", shifts},         {"alarms", alarms}};
+}
+
+AlarmWatch::AlarmWatch(std::string stage, const AlarmOptions& options, std::int64_t num_rounds,
+                       std::vector<std::string> closing_phrases, const RunDirectory& directory)
+    : stage_(std::move(stage)),
+      options_(options),
+      num_rounds_(num_rounds),
+      closing_phrases_(std::move(closing_phrases)),
+      directory_(directory) {}
+
+bool AlarmWatch::add(std::int64_t round, std::vector<WatchedPrompt> prompts) {
+  if (!options_.enabled) return false;
+  for (WatchedPrompt& prompt : prompts) window_.push_back(std::move(prompt));
+  if (round % options_.every_rounds != 0 && round != num_rounds_) return false;
+  const std::int64_t num_looks = (num_rounds_ + options_.every_rounds - 1) / options_.every_rounds;
+  Json look =
+      find_alarms(window_, closing_phrases_, options_, options_.false_alarm_rate / static_cast<double>(num_looks));
+  window_.clear();
+  look["round"] = round;
+  const bool alarm = !look["alarms"].empty();
+  if (alarm && options_.action == "lower_love") love_factor_ *= options_.love_factor;
+  look["love_factor"] = love_factor_;
+  for (const Json& row : look["alarms"])
+    log_info(concat("warning: alarm: ", stage_, " round ", round, ": ", row["sentence"].get<std::string>(),
+                    ", for example: ", row["examples"].empty() ? "" : row["examples"][0].dump()));
+  if (alarm && options_.action == "lower_love")
+    log_info(concat(stage_, ": the love weight of the rounds that follow is multiplied by ", love_factor_));
+  looks_.push_back(std::move(look));
+  directory_.write_table("alarms_" + stage_, {{"stage", stage_}, {"action", options_.action}, {"looks", looks_}});
+  return alarm;
+}
+
+void AlarmWatch::describe(StateArchive& archive) {
+  at::Tensor packed;
+  if (!archive.is_reading()) {
+    // Texts of a model may be no UTF-8, so they are no JSON of the manifest.
+    const auto bytes = Json::to_msgpack({{"factor", love_factor_}, {"window", to_json(window_)}, {"looks", looks_}});
+    packed = at::empty({static_cast<std::int64_t>(bytes.size())}, at::kByte);
+    std::memcpy(packed.data_ptr(), bytes.data(), bytes.size());
+  }
+  archive.tensor("alarms", packed);
+  if (!archive.is_reading()) return;
+  const auto* begin = packed.const_data_ptr<std::uint8_t>();
+  const Json state = Json::from_msgpack(begin, begin + packed.numel());
+  love_factor_ = state.at("factor");
+  window_ = watched_prompts(state.at("window"));
+  looks_ = state.at("looks");
+}
+
+}  // namespace rluf
