@@ -39,7 +39,7 @@ bool needs_no_mpi(const std::string& command) { return is_login_tool(command) ||
 
 /// Looks at files on one rank, without a device.
 bool is_plain_tool(const std::string& command) {
-  return std::set<std::string>{"tokenize", "inspect", "compare", "verify", "prune"}.contains(command);
+  return std::set<std::string>{"tokenize", "abtest", "inspect", "compare", "verify", "prune"}.contains(command);
 }
 
 bool takes_operands(const std::string& command) {
@@ -165,6 +165,7 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   guarded(world, [&] {
     if (world.rank() != 0) return;
     if (line.command == "tokenize") tool_tokenize(line.operands);
+    if (line.command == "abtest") tool_abtest(config, line.operands);
     if (line.command == "inspect") tool_inspect(config, line.operands);
     if (line.command == "compare") tool_compare(line.operands);
     if (line.command == "verify") tool_verify(line.operands);

@@ -46,6 +46,10 @@ const std::vector<CommandHelp>& commands() {
       {"export", "MODEL_FOLDER OUT_FOLDER",
        "Copy a chat or reward model folder, its weights in the type of model.save_dtype.",
        "rluf export runs/a/models/love love-bf16 --model.save_dtype=bfloat16"},
+      {"abtest", "LOG.jsonl[.gz]",
+       "Say what a real A/B test found: sample ratio, lift, pre-period, guardrails, segments, and a verdict for each "
+       "arm.",
+       "rluf abtest assignments.jsonl.gz --abtest.control=old --abtest.start=1767225600"},
       {"inspect", "FILE.h5 | MODEL_FOLDER",
        "Say what a checkpoint, a data set or a model folder holds, and whether it is whole.",
        "rluf inspect runs/love1/checkpoints/love/step_00000100.h5"},

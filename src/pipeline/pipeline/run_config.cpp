@@ -55,6 +55,7 @@ OptionTable RunConfig::table() {
   policy.describe(table);
   alarms.describe(table);
   validate.describe(table);
+  abtest.describe(table);
   plan.describe(table);
   return table;
 }

@@ -9,6 +9,7 @@
 #include "rluf/pipeline/sft/sft.hpp"
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
+#include "rluf/pipeline/validation/ab_log.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
 
 namespace rluf {
@@ -25,6 +26,7 @@ struct RunConfig {
   PolicyOptions policy;
   AlarmOptions alarms;
   ValidationOptions validate;
+  AbLogOptions abtest;
   PlanOptions plan;
 
   /// The options as a table that points into this struct: it must not move afterwards.

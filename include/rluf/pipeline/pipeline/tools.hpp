@@ -20,6 +20,9 @@ void tool_compare(const std::vector<std::string>& operands);
 void tool_verify(const std::vector<std::string>& operands);
 /// Removes the checkpoints of a run that run.keep_last and run.keep_every do not keep.
 void tool_prune(const RunConfig& config, const std::vector<std::string>& operands);
+/// What a real A/B test says, from its log; a verdict for each arm.
+/// @throws Error(kAlarm) with abtest.gate unless every arm may be shipped
+void tool_abtest(const RunConfig& config, const std::vector<std::string>& operands);
 void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands);
 /// Whether this allocation can carry a run: ranks, threads, devices, all-reduce, file system; a verdict a line.
 /// @collective @throws Error(kBadInput) if a check fails
