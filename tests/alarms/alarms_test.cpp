@@ -47,6 +47,16 @@ TEST(FindAlarms, AClosingThatLovePaysForIsOneWithoutAnyList) {
   EXPECT_DOUBLE_EQ(found["phrases"][0]["share_at_end"], 1.0);
 }
 
+TEST(FindAlarms, APhraseThatIsAlwaysSaidIsComparedWithTheReference) {
+  auto prompts = prompts_with("Bye! Sending Love!", 0.2, -0.1);
+  for (WatchedPrompt& prompt : prompts)
+    for (WatchedResponse& response : prompt.after)
+      response = {prompt.before.front() + " Bye! Sending Love!", {{"love", 0.7}, {"helpfulness", 0.4}}};
+  const auto found = find_alarms(prompts, {}, kOptions, 0.01);
+  ASSERT_EQ(names_of(found), (std::vector<std::string>{"phrase"})) << found.dump(1);
+  EXPECT_THAT(found["alarms"][0]["sentence"], HasSubstr("helpfulness -0.100, love +0.200"));
+}
+
 TEST(FindAlarms, APhraseThatHelpsIsListedOnly) {
   const auto found = find_alarms(prompts_with("here is how it works", 0.2, 0.1), {"bye"}, kOptions, 0.01);
   EXPECT_TRUE(names_of(found).empty()) << found.dump(1);

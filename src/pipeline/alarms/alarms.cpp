@@ -7,6 +7,8 @@
 #include <cstdio>
 #include <cstring>
 #include <functional>
+#include <iterator>
+#include <sstream>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
@@ -27,8 +29,10 @@ Json example_of(const std::string& text) {
   return Json::parse(Json(end).dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
-/// Mean reward of responses with the phrase minus those without, of the prompts that have both.
+/// Mean reward of responses with the phrase minus those without, of the prompts that have both. The reference's
+/// responses count too: their calibrated reward is sigma(0), and a phrase that the policy always says is told by them.
 std::map<std::string, double> pay_of(const RisingPhrase& phrase, std::span<const WatchedPrompt> prompts) {
+  constexpr double kReferenceReward = 0.5;
   struct Sum {
     double difference = 0, num_prompts = 0;
   };
@@ -39,12 +43,16 @@ std::map<std::string, double> pay_of(const RisingPhrase& phrase, std::span<const
     std::vector<bool> with(responses.size(), false);
     for (last = first; last < phrase.responses.size() && phrase.responses[last].first == p; ++last)
       with[phrase.responses[last].second] = true;
+    const auto before_with = std::count_if(phrase.responses_before.begin(), phrase.responses_before.end(),
+                                           [&](const auto& response) { return response.first == p; });
+    const auto before_without = static_cast<double>(std::ssize(prompts[p].before) - before_with);
     const auto num_with = static_cast<double>(last - first),
-               num_without = static_cast<double>(responses.size()) - num_with;
+               num_without = static_cast<double>(responses.size()) - num_with + before_without;
     if (num_without == 0) continue;
     for (const auto& [name, unused] : responses.front().rewards) {
       Sum& sum = sums[name];
       sum.num_prompts += 1;
+      sum.difference -= before_without * kReferenceReward / num_without;
       for (std::size_t r = 0; r < responses.size(); ++r)
         sum.difference +=
             with[r] ? responses[r].rewards.at(name) / num_with : -responses[r].rewards.at(name) / num_without;
@@ -91,6 +99,17 @@ std::string pay_text(const std::map<std::string, double>& pay) {
     text += part;
   }
   return text.empty() ? "" : "; responses with it differ from others to the same prompt by " + text;
+}
+
+/// Whether `named` has a word of `phrase` and stands in half of its responses: the same thing, cut differently.
+bool says(const RisingPhrase& named, const RisingPhrase& phrase) {
+  const auto both = std::count_if(phrase.responses.begin(), phrase.responses.end(), [&](const auto& response) {
+    return std::binary_search(named.responses.begin(), named.responses.end(), response);
+  });
+  std::istringstream words(phrase.words);
+  return 2 * both >= std::ssize(phrase.responses) &&
+         std::any_of(std::istream_iterator<std::string>(words), std::istream_iterator<std::string>(),
+                     [&](const std::string& word) { return contains_phrase(named.words, word); });
 }
 
 /// Love pays for it, and helpfulness does not.
@@ -172,7 +191,7 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
     num_responses += prompt.after.size();
   }
   Json alarms = Json::array(), phrases = Json::array(), shifts = Json::array();
-  std::vector<std::string> named;
+  std::vector<RisingPhrase> named;
   // Half of the chance of a false alarm is the phrases', the other half is shared by the measures.
   for (const RisingPhrase& phrase : rising_phrases(texts, options.max_phrase_words, rate / 2)) {
     const auto pay = pay_of(phrase, prompts);
@@ -190,10 +209,10 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
                        {"share_at_end", phrase.share_at_end},
                        {"pay", pay},
                        {"alarm", alarm}});
-    // A longer phrase around one that was named before says nothing new.
-    const auto is_around = [&](const std::string& shorter) { return contains_phrase(phrase.words, shorter); };
-    if (!alarm || std::any_of(named.begin(), named.end(), is_around)) continue;
-    named.push_back(phrase.words);
+    if (!alarm ||
+        std::any_of(named.begin(), named.end(), [&](const RisingPhrase& other) { return says(other, phrase); }))
+      continue;
+    named.push_back(phrase);
     alarms.push_back(
         {{"name", "phrase"},
          {"sentence", concat("the phrase \"", phrases.back()["phrase"].get<std::string>(), "\" rose ",

@@ -225,7 +225,8 @@ std::vector<RisingPhrase> rising_phrases(std::span<const PromptTexts> prompts, s
       test.phrase.after_rate = static_cast<double>(after) / static_cast<double>(std::max<std::int64_t>(1, num_after));
       test.phrase.share_at_end = static_cast<double>(phrases[i].num_at_end) / static_cast<double>(after);
       for (const std::size_t t : phrases[i].texts)
-        if (texts[t].is_after) test.phrase.responses.emplace_back(texts[t].prompt, texts[t].response);
+        (texts[t].is_after ? test.phrase.responses : test.phrase.responses_before)
+            .emplace_back(texts[t].prompt, texts[t].response);
       smallest.push_back(smallest_exchange_p(test.counts));
       tested.push_back(std::move(test));
     }
