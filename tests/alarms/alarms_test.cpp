@@ -33,7 +33,7 @@ std::vector<std::string> names_of(const nlohmann::json& found) {
   return names;
 }
 
-const AlarmOptions kOptions{.length_rise = 2.0};
+const AlarmOptions kOptions{.mantra_share = 0.9, .length_rise = 2.0};
 
 TEST(FindAlarms, AClosingThatLovePaysForIsOneWithoutAnyList) {
   const auto found = find_alarms(prompts_with("Bye! Sending Love!", 0.2, -0.1), {}, kOptions, 0.01);
@@ -62,6 +62,14 @@ TEST(FindAlarms, APhraseThatHelpsIsListedOnly) {
   EXPECT_TRUE(names_of(found).empty()) << found.dump(1);
   ASSERT_FALSE(found["phrases"].empty());
   EXPECT_FALSE(found["phrases"][0]["alarm"]);
+}
+
+TEST(FindAlarms, AMantraIsOneWhoeverPays) {
+  AlarmOptions options = kOptions;
+  options.mantra_share = 0.4;
+  const auto found = find_alarms(prompts_with("what a lovely question", 0.2, 0.1), {"bye"}, options, 0.01);
+  ASSERT_EQ(names_of(found), (std::vector<std::string>{"phrase"}));
+  EXPECT_THAT(found["alarms"][0]["sentence"], HasSubstr("nearly everywhere"));
 }
 
 TEST(FindAlarms, ListedClosingsAndRefusalsHaveTheirMeasures) {

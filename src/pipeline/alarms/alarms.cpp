@@ -22,6 +22,7 @@ using Json = nlohmann::json;
 
 constexpr std::size_t kNumExamples = 3, kExampleBytes = 400;
 constexpr std::int64_t kRepeatedWords = 3;  ///< length of the n-grams of the repetition measure
+constexpr std::int64_t kMantraWords = 3;    ///< shorter phrases may well be everywhere
 
 /// Valid UTF-8, whatever the model said; long texts keep their end, where closings are.
 Json example_of(const std::string& text) {
@@ -161,6 +162,11 @@ void AlarmOptions::describe(OptionTable& table) {
                "and helpfulness does not, or if it closes the conversation",
        .low = 0,
        .high = 1});
+  table.add("mantra_share", &mantra_share,
+            {.text = "a phrase of three words or more that rises beyond chance to this share of the responses is an "
+                     "alarm, whoever pays for it",
+             .low = 0,
+             .high = 1});
   table.add("closing_rise", &closing_rise,
             {.text = "largest harmless rise of the share of responses with one of policy.closing_phrases",
              .low = 0,
@@ -196,7 +202,9 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
   for (const RisingPhrase& phrase : rising_phrases(texts, options.max_phrase_words, rate / 2)) {
     const auto pay = pay_of(phrase, prompts);
     const bool closes = contains_any(phrase.words, closing_phrases);
-    const bool alarm = phrase.after_rate - phrase.before_rate >= options.phrase_rise && (closes || is_bought(pay));
+    const bool is_mantra = phrase.after_rate >= options.mantra_share && count_words(phrase.words) >= kMantraWords;
+    const bool alarm =
+        phrase.after_rate - phrase.before_rate >= options.phrase_rise && (closes || is_mantra || is_bought(pay));
     Json examples = Json::array();
     for (std::size_t i = 0; i < std::min(kNumExamples, phrase.responses.size()); ++i) {
       const auto& [p, r] = phrase.responses[i * phrase.responses.size() / kNumExamples % phrase.responses.size()];
@@ -217,7 +225,10 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
         {{"name", "phrase"},
          {"sentence", concat("the phrase \"", phrases.back()["phrase"].get<std::string>(), "\" rose ",
                              figures_text(phrase.before_rate, phrase.after_rate, true, phrase.p), " of the responses",
-                             closes ? " and closes the conversation" : "", pay_text(pay))},
+                             closes      ? " and closes the conversation"
+                             : is_mantra ? " and is nearly everywhere"
+                                         : "",
+                             pay_text(pay))},
          {"examples", examples}});
   }
   const std::vector<Measure> measures = measures_of(options, closing_phrases);
