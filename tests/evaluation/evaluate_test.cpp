@@ -36,7 +36,7 @@ class EvaluateTest : public StageTest {
     world_.barrier();
   }
   Json evaluate() {
-    with_context([&](const StageContext& context) { run_evaluate(options_, data_, context); });
+    with_context([&](const StageContext& context) { run_evaluate(options_, {}, data_, context); });
     return table("evaluation");
   }
   std::string error_of(ExitCode code) {

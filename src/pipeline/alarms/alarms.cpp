@@ -12,8 +12,8 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/alarms/text_shift.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
 
 namespace rluf {
 namespace {

@@ -14,10 +14,11 @@
 #include "rluf/model/generation.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/model/training.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
+#include "rluf/pipeline/evaluation/gate.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 
 namespace rluf {
@@ -25,13 +26,6 @@ namespace {
 
 /// Draws of this stage never meet those of a CRRAFT round, which count from 0.
 constexpr std::uint64_t kEvaluationRound = std::uint64_t{1} << 40;
-
-/// What the love model says of one candidate's responses, prompt by prompt.
-struct ScoredCandidate {
-  std::vector<double> probabilities, raw_scores, response_tokens;
-  double closings = 0;
-  std::int64_t truncated = 0;
-};
 
 /// Asks a model folder for one response to each prompt. @collective
 std::vector<std::string> generate_responses(const Candidate& candidate,
@@ -232,6 +226,15 @@ void EvaluationOptions::describe(OptionTable& table) {
   table.add("top_k", &sampling.top_k, {.text = "tokens drawn from; 0: all", .unit = "tokens", .low = 0, .high = 1e9});
   table.add("closing_phrases", &closing_phrases,
             {.text = "their share is counted: a reward model that likes goodbyes is being gamed", .allow_empty = true});
+  table.add("baseline", &baseline,
+            {.text = "candidate that the others are to replace; empty: nothing is gated", .allow_empty = true});
+  table.add("gate", &gate,
+            {.text = "exit code 4 if a candidate may lower mean P[Love] of the baseline by gate_margin, or an alarm of "
+                     "[alarms] rings in its responses"});
+  table.add("gate_margin", &gate_margin,
+            {.text = "loss, as a share of the baseline's mean P[Love], that must be ruled out", .low = 0, .high = 1});
+  table.add("gate_alpha", &gate_alpha,
+            {.text = "one-sided chance of passing a candidate that loses the margin", .low = 1e-6, .high = 0.5});
 }
 
 std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,
@@ -252,7 +255,8 @@ std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataO
   return bytes + largest_model;
 }
 
-void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context) {
+void run_evaluate(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,
+                  const StageContext& context) {
   const Communicator& comm = context.grid.world;
   if (data.candidates.empty()) {
     log_info("evaluate: data.candidates is empty, so there is nothing to rank");
@@ -262,10 +266,12 @@ void run_evaluate(const EvaluationOptions& options, const DataOptions& data, con
     return;
   }
   CandidateSet set;
+  std::optional<std::size_t> baseline;
   std::map<std::string, double> online;
   std::optional<RewardModel> love;
   guarded(comm, [&] {
     set = read_responses(find_candidates(data.candidates), options.max_prompts);
+    baseline = position_of_baseline(set, options);
     if (!data.online.empty()) online = read_online(data.online);
     love = RewardModel::load(options.love_model.empty() ? context.directory.model("love") : options.love_model,
                              context.model, context.device);
@@ -292,9 +298,11 @@ void run_evaluate(const EvaluationOptions& options, const DataOptions& data, con
                       " tokens"));
   }
   guarded(comm, [&] {
-    const Json table = make_table(set, scored, online, options, context.seed());
+    Json table = make_table(set, scored, online, options, context.seed());
     print_ranking(table);
+    if (baseline) table["gate"] = gate_table(set, scored, *baseline, options, alarms);
     context.directory.write_table("evaluation", table);
+    if (baseline) apply_gate(table["gate"], options.gate);
   });
 }
 

@@ -116,9 +116,9 @@ std::vector<Stage> make_stages(const RunConfig& config) {
       {"evaluate",
        "candidates ranked offline by P[Love]",
        "tables/evaluation.json",
-       {"evaluate"},
+       {"evaluate", "alarms"},
        {},
-       [&](const StageContext& context) { run_evaluate(config.evaluate, config.data, context); },
+       [&](const StageContext& context) { run_evaluate(config.evaluate, config.alarms, config.data, context); },
        [&](const StageContext& context) { return evaluate_memory_bytes(config.evaluate, config.data, context); }});
   stages.push_back(
       {"policy",

@@ -5,7 +5,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 
 namespace rluf {
 

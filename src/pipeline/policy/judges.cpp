@@ -6,7 +6,7 @@
 #include <set>
 
 #include "rluf/core/error.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 
 namespace rluf {
 namespace {

@@ -12,7 +12,7 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/bad_steps.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/sft/sft.hpp"

@@ -9,7 +9,7 @@
 #include "rluf/core/log.hpp"
 #include "rluf/kernels/packing.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 
 namespace rluf {
 namespace {

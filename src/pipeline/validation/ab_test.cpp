@@ -6,7 +6,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 
 namespace rluf {
 namespace {

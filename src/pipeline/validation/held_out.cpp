@@ -7,7 +7,7 @@
 #include "rluf/core/log.hpp"
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/policy/crraft.hpp"
 #include "rluf/pipeline/reward/metrics.hpp"
 

@@ -6,6 +6,7 @@
 
 #include "rluf/config/option_table.hpp"
 #include "rluf/kernels/sampling.hpp"
+#include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
 #include "rluf/pipeline/stage.hpp"
 
@@ -19,15 +20,21 @@ struct EvaluationOptions {
   std::int64_t max_new_tokens = 128;  ///< of candidates that are models
   SamplingOptions sampling;
   std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
+  std::string baseline = "";  ///< of the gate: the candidate that serves users now
+  bool gate = false;
+  double gate_margin = 0.05, gate_alpha = 0.05;
   void describe(OptionTable& table);
 };
 
 /// Scores data.candidates with the love model and writes tables/evaluation.json: for each candidate n, mean corrected
 /// probability with interval, place with interval, difference to the best, mean raw score, length, closing phrases;
 /// with data.online also Pearson (Fisher interval) and Spearman between offline and online. Candidates that are model
-/// folders answer the files' prompts, or the held-out prompts if there are no files.
-/// @collective @throws Error(kBadInput) without a love model, Error(kBadData) for different prompts
-void run_evaluate(const EvaluationOptions& options, const DataOptions& data, const StageContext& context);
+/// folders answer the files' prompts, or the held-out prompts if there are no files. With a baseline each other
+/// candidate has a "gate": it passes if a loss of love beyond the margin is ruled out and no alarm rings.
+/// @collective @throws Error(kBadInput) without a love model, Error(kBadData) for different prompts, Error(kAlarm) with
+/// options.gate if a candidate does not pass
+void run_evaluate(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,
+                  const StageContext& context);
 /// Of one rank. @unit bytes
 std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,
                                    const StageContext& context);

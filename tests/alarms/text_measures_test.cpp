@@ -1,4 +1,4 @@
-#include "rluf/pipeline/evaluation/text_measures.hpp"
+#include "rluf/pipeline/alarms/text_measures.hpp"
 
 #include <gtest/gtest.h>
 
