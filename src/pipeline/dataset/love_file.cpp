@@ -164,10 +164,9 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
   const std::int64_t read = comm.all_reduce(mine.size()), out_of_order = count_out_of_order(mine, comm),
                      duplicates = remove_duplicates(mine, by_time, comm);
   mine = sort_rows(mine, by_time, comm);
-  const std::int64_t border =
-      holdout_begin(
-          mine.size(), [&](std::int64_t i) { return mine.at(i).timestamp; }, context.data.holdout_share, comm) -
-      comm.exclusive_scan(mine.size());
+  const auto time_of = [&](std::int64_t i) { return mine.at(i).timestamp; };
+  const std::int64_t first = comm.exclusive_scan(mine.size()),
+                     border = holdout_begin(mine.size(), time_of, context.data.holdout_share, comm) - first;
   const LogCounts counts = count_log(mine, border, comm);
   check_log(input, context.data.signal, counts);
 
