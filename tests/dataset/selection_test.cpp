@@ -27,7 +27,8 @@ TEST(Holdout, LastPartOfTimeWithoutPartingEqualTimes) {
   const Communicator world = Communicator::world();
   const auto begin_of = [&](const std::vector<std::int64_t>& times, double share) {
     const Range part = shard_range(static_cast<std::int64_t>(times.size()), world.size(), world.rank());
-    return holdout_begin({times.begin() + part.first, times.begin() + part.last}, share, world);
+    const auto time_of = [&](std::int64_t i) { return times[static_cast<std::size_t>(part.first + i)]; };
+    return holdout_begin(part.count(), time_of, share, world);
   };
   EXPECT_EQ(begin_of({1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, 0.2), 8);
   EXPECT_EQ(begin_of({1, 2, 3, 4, 5, 6, 7, 8, 8, 10}, 0.2), 9);
@@ -44,6 +45,15 @@ std::vector<float> labels_with(std::int64_t positives, std::int64_t rows) {
 LabelCounts counts_of(const std::vector<float>& labels) {
   const auto positives = static_cast<std::int64_t>(std::count(labels.begin(), labels.end(), 1.0f));
   return {positives, static_cast<std::int64_t>(labels.size()) - positives, 0};
+}
+
+std::vector<std::int64_t> balanced_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& ids,
+                                          const LabelCounts& counts, double positive_rate, const std::string& method,
+                                          std::uint64_t seed) {
+  Balancer balancer(counts, positive_rate, method, seed);
+  std::vector<std::int64_t> copies;
+  for (std::size_t i = 0; i < labels.size(); ++i) copies.push_back(balancer.copies(labels[i] > 0, ids[i]));
+  return copies;
 }
 
 Balance balance_of_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& copies) {

@@ -7,11 +7,10 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
+#include "rows.hpp"
 
 namespace rluf {
 namespace {
-
-constexpr std::int64_t kRowBytes = 3 * 96;
 
 struct Input {
   const char *name, *option;
@@ -46,19 +45,10 @@ void check_context(const DataOptions& options, const std::string& folder) {
 
 }  // namespace
 
-std::int64_t dataset_memory_bytes(const DataOptions& options, const StageContext& context) {
-  std::int64_t most = 0;
-  for (const Input& input : inputs_of(options)) {
-    std::error_code missing;
-    const auto bytes = std::filesystem::file_size(input.path, missing);
-    if (!missing) most = std::max(most, static_cast<std::int64_t>(bytes));
-  }
-  // Packed logs hold about 400 bytes of gzip a row. A rank holds its share of the rows, up to three times while they
-  // are sorted, and of their tokens (four bytes a byte of gzip) what the spool keeps in memory; then slices on their
-  // way.
-  const std::int64_t ranks = context.grid.world.size();
-  return kRowBytes * (most / 400) / ranks + std::min<std::int64_t>(4 * most / ranks, 16 << 20) + (64 << 20) +
-         text_memory_bytes(context.model.base);
+std::int64_t dataset_memory_bytes(const StageContext& context) {
+  // What HDF5 and the lists of rows keep in memory, what ranks send each other, and the tokenizer.
+  const Communicator& world = context.grid.world;
+  return (std::int64_t{24} << 20) + 4 * exchange_bytes(world) * world.size() + text_memory_bytes(context.model.base);
 }
 
 void run_dataset(const DataOptions& options, const StageContext& context) {

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 
 #include "dataset_files.hpp"
@@ -29,9 +28,9 @@ std::string identity_text(const std::string& user, const std::vector<Message>& m
   return text;
 }
 
-std::vector<Row> read_log(const std::string& input, ByteSpool& spool, const BuildContext& context) {
+Rows read_log(const std::string& input, const std::string& output, ByteSpool& spool, const BuildContext& context) {
   const auto user_key = hash_key("user " + context.data.user_key);
-  return read_rows(input, context.data.max_rows, context.comm, [&](const Json& json, const Place& place, Row& row) {
+  const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     const std::string response = text_member(json, "response", place);
     const Json& user_field = member(json, "user_id", place);
@@ -54,73 +53,103 @@ std::vector<Row> read_log(const std::string& input, ByteSpool& spool, const Buil
         render_document(messages, response, context.text, context.data.max_turns, context.data.max_tokens);
     count_truncation(row, rendered);
     row.texts[0] = spool_document(spool, rendered.document);
-  });
+  };
+  return read_rows(input, context.data.max_rows, output, context.comm, fill);
 }
 
 /// Rows that are older than the one before them in the file. `mine` as read: row i of the file is with rank i mod size.
 /// @collective
-std::int64_t count_out_of_order(const std::vector<Row>& mine, const Communicator& comm) {
-  std::vector<std::string> to(static_cast<std::size_t>(comm.size()));
-  std::string& next = to[static_cast<std::size_t>((comm.rank() + 1) % comm.size())];
-  for (const Row& row : mine) next.append(reinterpret_cast<const char*>(&row.timestamp), sizeof row.timestamp);
-  const std::string before =
-      comm.all_to_all(to)[static_cast<std::size_t>((comm.rank() + comm.size() - 1) % comm.size())];
-  std::int64_t count = 0;
-  const std::size_t skip = comm.rank() == 0 ? 1 : 0;  // rank 0's row j follows the last rank's row j - 1
-  RLUF_ASSERT(mine.size() <= skip + before.size() / sizeof(std::int64_t));
-  for (std::size_t j = skip; j < mine.size(); ++j) {
-    std::int64_t timestamp = 0;
-    std::memcpy(&timestamp, before.data() + (j - skip) * sizeof timestamp, sizeof timestamp);
-    count += mine[j].timestamp < timestamp;
-  }
+std::int64_t count_out_of_order(const Rows& mine, const Communicator& comm) {
+  const auto size = static_cast<std::size_t>(comm.size()), rank = static_cast<std::size_t>(comm.rank());
+  std::int64_t count = 0, last = std::numeric_limits<std::int64_t>::min();
+  for_slices(mine, exchange_bytes(comm), comm, [&](const std::vector<Row>& slice) {
+    std::vector<std::vector<std::int64_t>> to(size);
+    for (const Row& row : slice) to[(rank + 1) % size].push_back(row.timestamp);
+    std::vector<std::int64_t> before = exchanged(to, comm)[(rank + size - 1) % size];
+    if (rank == 0) {  // row j of rank 0 follows row j - 1 of the last rank
+      before.insert(before.begin(), last);
+      last = before.back();
+    }
+    RLUF_ASSERT(slice.size() <= before.size());
+    for (std::size_t i = 0; i < slice.size(); ++i) count += slice[i].timestamp < before[i];
+  });
   return comm.all_reduce(count);
 }
 
 /// Keeps the first of equal rows in the order. @return how many were removed, of all ranks. @collective
-std::int64_t remove_duplicates(std::vector<Row>& mine, const Communicator& comm) {
-  const std::vector<bool> repeated = repeated_keys(mine, comm);
-  std::size_t i = 0;
-  return comm.all_reduce(static_cast<std::int64_t>(std::erase_if(mine, [&](const Row&) { return repeated[i++]; })));
+std::int64_t remove_duplicates(Rows& mine, const Order& order, const Communicator& comm) {
+  const Rows marked = mark_repeated(mine, order, comm);
+  Rows kept(mine.beside());
+  std::int64_t removed = 0;
+  guarded(comm, [&] {
+    marked.for_each([&](const Row& row) {
+      removed += row.dropped;
+      if (!row.dropped) kept.append(row);
+    });
+  });
+  mine = std::move(kept);
+  return comm.all_reduce(removed);
 }
 
-void write_split(Hdf5File& file, const std::string& group, const std::vector<const Row*>& mine, const ByteSpool& spool,
+void write_split(Hdf5File& file, const std::string& group, const Rows& mine, const ByteSpool& spool,
                  const Communicator& comm) {
   write_documents(file, group, mine, 0, spool, comm);
-  std::vector<float> labels;
-  std::vector<std::int64_t> users, timestamps;
-  for (const Row* row : mine) {
-    labels.push_back(static_cast<float>(row->value));
-    users.push_back(row->user);
-    timestamps.push_back(row->timestamp);
-  }
-  write_column(file, group + "/labels", labels, comm);
-  write_column(file, group + "/users", users, comm);
-  write_column(file, group + "/timestamps", timestamps, comm);
+  write_column<float>(
+      file, group + "/labels", mine, [](const Row& row) { return static_cast<float>(row.value); }, comm);
+  write_column<std::int64_t>(
+      file, group + "/users", mine, [](const Row& row) { return row.user; }, comm);
+  write_column<std::int64_t>(
+      file, group + "/timestamps", mine, [](const Row& row) { return row.timestamp; }, comm);
 }
 
-/// Of this rank's rows.
-std::int64_t count_positive(const std::vector<const Row*>& mine) {
-  return std::count_if(mine.begin(), mine.end(), [](const Row* row) { return row->value > 0.5; });
+/// The rows of a log that stay, before the balance is changed.
+struct LogCounts {
+  LabelCounts train;
+  std::int64_t num_holdout = 0, holdout_positives = 0, truncated_rows = 0, truncated_tokens = 0, dropped_messages = 0;
+  bool has_one_user = false;
+};
+
+/// Of all ranks' rows, of which `mine` are this rank's; those from `border` on are held out. @collective
+LogCounts count_log(const Rows& mine, std::int64_t border, const Communicator& comm) {
+  LogCounts counts;
+  std::int64_t least = std::numeric_limits<std::int64_t>::max(), most = std::numeric_limits<std::int64_t>::min();
+  guarded(comm, [&] {
+    std::int64_t i = 0;
+    mine.for_each([&](const Row& row) {
+      const bool positive = row.value > 0.5;
+      if (i++ < border) {
+        ++(positive ? counts.train.positives : counts.train.negatives);
+      } else {
+        ++counts.num_holdout;
+        counts.holdout_positives += positive;
+      }
+      counts.truncated_rows += row.truncated_tokens > 0 || row.dropped_messages > 0;
+      counts.truncated_tokens += row.truncated_tokens;
+      counts.dropped_messages += row.dropped_messages;
+      least = std::min(least, row.user);
+      most = std::max(most, row.user);
+    });
+  });
+  counts.train.positives_before = comm.exclusive_scan(counts.train.positives);
+  for (std::int64_t* count :
+       {&counts.train.positives, &counts.train.negatives, &counts.num_holdout, &counts.holdout_positives,
+        &counts.truncated_rows, &counts.truncated_tokens, &counts.dropped_messages})
+    *count = comm.all_reduce(*count);
+  counts.has_one_user = comm.all_reduce(least, Reduce::kMin) == comm.all_reduce(most, Reduce::kMax);
+  return counts;
 }
 
-/// What no love model can be learned or judged from is an error here, before hours of training. @collective
-void check_log(const std::string& input, const std::string& signal, const std::vector<Row>& mine,
-               const LabelCounts& train, std::int64_t num_holdout, std::int64_t holdout_positives,
-               const Communicator& comm) {
+/// What no love model can be learned or judged from is an error here, before hours of training.
+void check_log(const std::string& input, const std::string& signal, const LogCounts& counts) {
   const auto name = concat(input, ": signals.", signal);
-  if (train.positives == 0)
+  if (counts.train.positives == 0)
     fail_data(concat(name, " is 0 in every training row"), "nothing tells good from bad",
               "choose another data.signal or give more rows");
-  if (train.negatives == 0)
+  if (counts.train.negatives == 0)
     fail_data(concat(name, " is 1 in every training row"), "nothing tells good from bad", "choose another data.signal");
-  std::int64_t least = std::numeric_limits<std::int64_t>::max(), most = std::numeric_limits<std::int64_t>::min();
-  for (const Row& row : mine) {
-    least = std::min(least, row.user);
-    most = std::max(most, row.user);
-  }
-  if (comm.all_reduce(least, Reduce::kMin) == comm.all_reduce(most, Reduce::kMax))
+  if (counts.has_one_user)
     fail_data(concat(input, " holds one user only"), "intervals are taken over users", "give a log of several users");
-  if (num_holdout > 0 && holdout_positives == 0)
+  if (counts.num_holdout > 0 && counts.holdout_positives == 0)
     fail_data(concat(name, " is 0 in every held-out row"), "the model could not be judged",
               "raise data.holdout_share or give more rows");
 }
@@ -129,89 +158,66 @@ void check_log(const std::string& input, const std::string& signal, const std::v
 
 nlohmann::json build_love(const std::string& input, const std::string& output, const BuildContext& context) {
   const Communicator& comm = context.comm;
+  const Order by_time = [](const Row& row) { return OrderKey{row.timestamp, row.line}; };
   ByteSpool spool(output);
-  std::vector<Row> mine = read_log(input, spool, context);
-  const std::int64_t read = comm.all_reduce(static_cast<std::int64_t>(mine.size()));
-  const std::int64_t out_of_order = count_out_of_order(mine, comm);
-  sort_rows(
-      mine,
-      [](const Row& row) {
-        return OrderKey{row.timestamp, row.line};
-      },
-      comm);
-  const std::int64_t duplicates = remove_duplicates(mine, comm);
+  Rows mine = read_log(input, output, spool, context);
+  const std::int64_t read = comm.all_reduce(mine.size()), out_of_order = count_out_of_order(mine, comm),
+                     duplicates = remove_duplicates(mine, by_time, comm);
+  mine = sort_rows(mine, by_time, comm);
+  const auto time_of = [&](std::int64_t i) { return mine.at(i).timestamp; };
+  const std::int64_t first = comm.exclusive_scan(mine.size()),
+                     border = holdout_begin(mine.size(), time_of, context.data.holdout_share, comm) - first;
+  const LogCounts counts = count_log(mine, border, comm);
+  check_log(input, context.data.signal, counts);
 
-  std::vector<std::int64_t> timestamps;
-  for (const Row& row : mine) timestamps.push_back(row.timestamp);
-  const std::int64_t border = holdout_begin(timestamps, context.data.holdout_share, comm),
-                     first = comm.exclusive_scan(static_cast<std::int64_t>(mine.size()));
-  std::vector<const Row*> train, holdout;
-  for (std::size_t i = 0; i < mine.size(); ++i)
-    (first + static_cast<std::int64_t>(i) < border ? train : holdout).push_back(&mine[i]);
-  const std::int64_t positives_here = count_positive(train);
-  const LabelCounts counts{comm.all_reduce(positives_here),
-                           comm.all_reduce(static_cast<std::int64_t>(train.size()) - positives_here),
-                           comm.exclusive_scan(positives_here)};
-  const std::int64_t num_holdout = comm.all_reduce(static_cast<std::int64_t>(holdout.size())),
-                     holdout_positives = comm.all_reduce(count_positive(holdout));
-  check_log(input, context.data.signal, mine, counts, num_holdout, holdout_positives, comm);
-
-  std::vector<float> labels;
-  std::vector<std::int64_t> ids;
-  for (const Row* row : train) {
-    labels.push_back(static_cast<float>(row->value));
-    ids.push_back(row->line);
-  }
-  const auto copies =
-      balanced_copies(labels, ids, counts, context.data.positive_rate, context.data.balance, context.seed);
-  std::vector<const Row*> written;
+  Rows train(output), holdout(output);
   std::vector<std::int64_t> sums(4, 0);
   auto &dropped_negatives = sums[0], &repeated_positives = sums[1], &num_written = sums[2], &positives = sums[3];
-  for (std::size_t i = 0; i < train.size(); ++i) {
-    written.insert(written.end(), static_cast<std::size_t>(copies[i]), train[i]);
-    dropped_negatives += copies[i] == 0;
-    repeated_positives += std::max<std::int64_t>(0, copies[i] - 1);
-  }
-  num_written = static_cast<std::int64_t>(written.size());
-  positives = count_positive(written);
+  guarded(comm, [&] {
+    Balancer balancer(counts.train, context.data.positive_rate, context.data.balance, context.seed);
+    std::int64_t i = 0;
+    mine.for_each([&](const Row& row) {
+      if (i++ >= border) return holdout.append(row);
+      const bool positive = row.value > 0.5;
+      const std::int64_t copies = balancer.copies(positive, row.line);
+      for (std::int64_t copy = 0; copy < copies; ++copy) train.append(row);
+      dropped_negatives += copies == 0;
+      repeated_positives += std::max<std::int64_t>(0, copies - 1);
+      num_written += copies;
+      positives += positive ? copies : 0;
+    });
+  });
   comm.all_reduce(sums);
   if (positives == num_written)
     fail_data(concat(input, ": no negative is left at data.positive_rate = ", context.data.positive_rate),
               "nothing tells good from bad", "lower data.positive_rate or give more rows");
-  const Balance balance = balance_of(counts, positives, num_written);
+  const Balance balance = balance_of(counts.train, positives, num_written);
   if (context.data.positive_rate > 0 && context.data.positive_rate <= balance.natural_rate)
     log_info(concat("dataset: the natural rate of positives, ", balance.natural_rate,
                     ", is already at data.positive_rate or above: the balance is left as it is"));
 
-  std::vector<std::int64_t> truncation(3, 0);
-  for (const Row& row : mine) {
-    truncation[0] += row.truncated_tokens > 0 || row.dropped_messages > 0;
-    truncation[1] += row.truncated_tokens;
-    truncation[2] += row.dropped_messages;
-  }
-  comm.all_reduce(truncation);
   Hdf5File file = Hdf5File::create(output, comm);
-  write_split(file, "train", written, spool, comm);
+  write_split(file, "train", train, spool, comm);
   write_split(file, "holdout", holdout, spool, comm);
-  write_column(file, "prior_correction",
-               comm.rank() == 0 ? std::vector<double>{balance.prior_correction} : std::vector<double>{}, comm);
+  file.create_dataset("prior_correction", at::kDouble, {1});
+  file.write_rows("prior_correction", 0, at::full({comm.rank() == 0 ? 1 : 0}, balance.prior_correction, at::kDouble));
   file.write_attribute("about", context.about);
   file.commit();
 
-  RLUF_ASSERT(read == num_written - repeated_positives + dropped_negatives + num_holdout + duplicates);
+  RLUF_ASSERT(read == num_written - repeated_positives + dropped_negatives + counts.num_holdout + duplicates);
   return {{"file", input},
           {"read", read},
           {"duplicates", duplicates},
           {"dropped_negatives", dropped_negatives},
           {"repeated_positives", repeated_positives},
           {"train", num_written},
-          {"holdout", num_holdout},
-          {"truncated_rows", truncation[0]},
-          {"truncated_tokens", truncation[1]},
-          {"dropped_messages", truncation[2]},
+          {"holdout", counts.num_holdout},
+          {"truncated_rows", counts.truncated_rows},
+          {"truncated_tokens", counts.truncated_tokens},
+          {"dropped_messages", counts.dropped_messages},
           {"out_of_order_timestamps", out_of_order},
           {"train_positives", positives},
-          {"holdout_positives", holdout_positives},
+          {"holdout_positives", counts.holdout_positives},
           {"natural_rate", balance.natural_rate},
           {"training_rate", balance.training_rate},
           {"prior_correction", balance.prior_correction}};

@@ -2,20 +2,21 @@
 /// Rows in one order over all ranks: rank r holds the r-th contiguous part of it, so that no rank holds all.
 #include <functional>
 #include <utility>
-#include <vector>
 
-#include "spool.hpp"
+#include "rows.hpp"
 
 namespace rluf {
 
 /// Decides the order; no two rows may have the same one.
 using OrderKey = std::pair<std::int64_t, std::int64_t>;
+using Order = std::function<OrderKey(const Row&)>;
 
-/// Sorts everyone's rows and deals them out again, in parts of nearly equal size. @collective
-/// @memory about three times this rank's rows
-void sort_rows(std::vector<Row>& mine, const std::function<OrderKey(const Row&)>& order, const Communicator& comm);
+/// Everyone's rows in that order, dealt out in parts of nearly equal size. @collective
+/// @memory bounded: sorted runs wait on the disk and are merged
+Rows sort_rows(const Rows& rows, const Order& order, const Communicator& comm);
 
-/// For each of this rank's rows whether an earlier one in the order, of any rank, has the same key. @collective
-std::vector<bool> repeated_keys(const std::vector<Row>& mine, const Communicator& comm);
+/// Everyone's rows, dealt out by their keys; all that have the key of a row which is earlier in the order are marked as
+/// dropped, the others as kept. @collective @memory bounded, as in sort_rows
+Rows mark_repeated(const Rows& rows, const Order& order, const Communicator& comm);
 
 }  // namespace rluf

@@ -41,9 +41,9 @@ void count_truncation(Row& row, const RenderedDocument& rendered) {
   row.dropped_messages += static_cast<std::int32_t>(rendered.dropped_messages);
 }
 
-std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const Communicator& comm,
-                           const std::function<void(const Json&, const Place&, Row&)>& fill) {
-  std::vector<Row> mine;
+Rows read_rows(const std::string& path, std::int64_t max_rows, const std::string& beside, const Communicator& comm,
+               const std::function<void(const Json&, const Place&, Row&)>& fill) {
+  Rows mine(beside);
   guarded(comm, [&] {
     LineReader reader(path);
     const auto total = static_cast<long>(reader.size_bytes() >> 10);
@@ -62,14 +62,14 @@ std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const
       if (!json.is_object()) place.fail("the line is no JSON object", "a row is an object with named fields");
       Row row{.line = reader.line_number(), .owner = comm.rank()};
       fill(json, place, row);
-      mine.push_back(row);
+      mine.append(row);
       if (mine.size() % 256 != 0) continue;
       stop_here_if_requested("reading " + path);
       progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
     }
     progress.update(total);
   });
-  if (comm.all_reduce(static_cast<std::int64_t>(mine.size())) == 0)
+  if (comm.all_reduce(mine.size()) == 0)
     fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
   return mine;
 }

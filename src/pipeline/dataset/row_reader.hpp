@@ -7,7 +7,7 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
-#include "spool.hpp"
+#include "rows.hpp"
 
 namespace rluf {
 
@@ -28,8 +28,9 @@ std::vector<Message> context_of(const Json& row, const Place& place);
 void count_truncation(Row& row, const RenderedDocument& rendered);
 
 /// Parses this rank's lines (line i mod size); fill(json, place, row) sets all but line and owner. Blank lines are no
-/// rows. @return this rank's rows. @collective @throws Error(kBadData) naming FILE:LINE, or for an empty file
-std::vector<Row> read_rows(const std::string& path, std::int64_t max_rows, const Communicator& comm,
-                           const std::function<void(const Json&, const Place&, Row&)>& fill);
+/// rows. `beside`: where the rows wait. @return this rank's rows. @collective
+/// @throws Error(kBadData) naming FILE:LINE, or for an empty file
+Rows read_rows(const std::string& path, std::int64_t max_rows, const std::string& beside, const Communicator& comm,
+               const std::function<void(const Json&, const Place&, Row&)>& fill);
 
 }  // namespace rluf

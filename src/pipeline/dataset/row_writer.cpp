@@ -2,115 +2,95 @@
 
 #include <ATen/ATen.h>
 
-#include <cstring>
-
-#include "rluf/core/log.hpp"
+#include <algorithm>
 
 namespace rluf {
 namespace {
 
-constexpr std::int64_t kSliceBytes = std::int64_t{64} << 20;  ///< of one exchange, all ranks together
+constexpr std::int64_t kColumnBytes = std::int64_t{1} << 20;  ///< of the rows of one slice of a column
 
-template <class T>
-void write_part(Hdf5File& file, const std::string& name, at::ScalarType type, const std::vector<T>& mine,
-                const Communicator& comm) {
-  const auto count = static_cast<std::int64_t>(mine.size());
-  const std::int64_t total = comm.all_reduce(count), first = comm.exclusive_scan(count);
-  file.create_dataset(name, type, {total});
-  if (total == 0) return;  // an empty split has nothing to write
-  at::Tensor local = at::empty({count}, type);
-  if (count > 0) std::memcpy(local.data_ptr(), mine.data(), mine.size() * sizeof(T));
-  file.write_rows(name, first, local);
-}
-
-/// Bytes of the texts of rows [begin, end), in their order, from the ranks that parsed them. @collective
-std::string fetch(const std::vector<const Row*>& mine, std::size_t begin, std::size_t end, std::size_t which,
-                  const ByteSpool& spool, const Communicator& comm) {
-  struct Wanted {
-    std::int64_t offset, num_bytes;
-  };
+/// Texts of the rows one after another, from the ranks that parsed them. @shape [elements of the texts] @collective
+at::Tensor fetch(const std::vector<Row>& rows, std::size_t which, at::ScalarType type, const ByteSpool& spool,
+                 const Communicator& comm) {
   const auto num_ranks = static_cast<std::size_t>(comm.size());
-  std::vector<std::string> ask(num_ranks), answer(num_ranks);
-  for (std::size_t i = begin; i < end; ++i) {
-    const Wanted wanted{mine[i]->texts[which].offset, mine[i]->texts[which].num_bytes};
-    ask[static_cast<std::size_t>(mine[i]->owner)].append(reinterpret_cast<const char*>(&wanted), sizeof wanted);
+  std::vector<std::vector<Spooled>> ask(num_ranks);
+  std::int64_t num_bytes = 0;
+  for (const Row& row : rows) {
+    ask[static_cast<std::size_t>(row.owner)].push_back(row.texts[which]);
+    num_bytes += row.texts[which].num_bytes;
   }
-  const std::vector<std::string> asked = comm.all_to_all(ask);
+  const auto asked = exchanged(ask, comm);
+  std::vector<std::string> answer(num_ranks);
   guarded(comm, [&] {
     for (std::size_t rank = 0; rank < num_ranks; ++rank)
-      for (std::size_t at = 0; at < asked[rank].size(); at += sizeof(Wanted)) {
-        Wanted wanted{};
-        std::memcpy(&wanted, asked[rank].data() + at, sizeof wanted);
-        const auto count = static_cast<std::size_t>(wanted.num_bytes);
+      for (const Spooled& text : asked[rank]) {
+        const auto count = static_cast<std::size_t>(text.num_bytes);
         answer[rank].resize(answer[rank].size() + count);
-        spool.read(wanted.offset, count, answer[rank].data() + answer[rank].size() - count);
+        spool.read(text.offset, count, answer[rank].data() + answer[rank].size() - count);
       }
   });
   const std::vector<std::string> answers = comm.all_to_all(answer);
-  std::vector<std::size_t> used(num_ranks, 0);
-  std::string bytes;
-  for (std::size_t i = begin; i < end; ++i) {
-    const auto owner = static_cast<std::size_t>(mine[i]->owner);
-    const auto count = static_cast<std::size_t>(mine[i]->texts[which].num_bytes);
-    bytes.append(answers[owner], used[owner], count);
-    used[owner] += count;
+  at::Tensor texts = at::empty({num_bytes / static_cast<std::int64_t>(c10::elementSize(type))}, type);
+  std::vector<const char*> next;
+  for (const std::string& text : answers) next.push_back(text.data());
+  char* to = static_cast<char*>(texts.data_ptr());
+  for (const Row& row : rows) {
+    const char*& from = next[static_cast<std::size_t>(row.owner)];
+    to = std::copy_n(from, row.texts[which].num_bytes, to);
+    from += row.texts[which].num_bytes;
   }
-  return bytes;
+  return texts;
 }
 
 }  // namespace
 
-void write_texts(Hdf5File& file, const std::string& dataset, const std::string& offsets_name, at::ScalarType type,
-                 const std::vector<const Row*>& mine, std::size_t which, const ByteSpool& spool,
-                 const Communicator& comm) {
+template <class T>
+void write_column(Hdf5File& file, const std::string& name, const Rows& mine, const std::function<T(const Row&)>& value,
+                  const Communicator& comm) {
+  const auto type = c10::CppTypeToScalarType<T>::value;
+  file.create_dataset(name, type, {comm.all_reduce(mine.size())});
+  std::int64_t position = comm.exclusive_scan(mine.size());
+  for_slices(mine, kColumnBytes, comm, [&](const std::vector<Row>& slice) {
+    const at::Tensor values = at::empty({static_cast<std::int64_t>(slice.size())}, type);
+    std::transform(slice.begin(), slice.end(), values.data_ptr<T>(), value);
+    file.write_rows(name, position, values);
+    position += values.size(0);
+  });
+}
+template void write_column<std::int64_t>(Hdf5File&, const std::string&, const Rows&,
+                                         const std::function<std::int64_t(const Row&)>&, const Communicator&);
+template void write_column<float>(Hdf5File&, const std::string&, const Rows&, const std::function<float(const Row&)>&,
+                                  const Communicator&);
+
+void write_texts(Hdf5File& file, const std::string& dataset, const std::string& offsets, at::ScalarType type,
+                 const Rows& mine, std::size_t which, const ByteSpool& spool, const Communicator& comm) {
   const auto element = static_cast<std::int64_t>(c10::elementSize(type));
+  const auto text_bytes = [&](const Row& row) { return std::int64_t{row.texts[which].num_bytes}; };
   std::int64_t count = 0;  // elements of this rank
-  for (const Row* row : mine) count += row->texts[which].num_bytes / element;
-  const std::int64_t total = comm.all_reduce(count);
-  std::int64_t position = comm.exclusive_scan(count);
-  std::vector<std::int64_t> offsets;  // where each row begins, and at the very end the total
-  std::int64_t next = position;
-  for (const Row* row : mine) {
-    offsets.push_back(next);
-    next += row->texts[which].num_bytes / element;
-  }
-  if (comm.rank() == comm.size() - 1) offsets.push_back(total);
-  write_column(file, offsets_name, offsets, comm);
-  file.create_dataset(dataset, type, {total});
-  const std::int64_t budget = kSliceBytes / comm.size();
-  for (std::size_t begin = 0; comm.all_reduce(std::int64_t{begin < mine.size()}, Reduce::kMax) == 1;) {
-    std::size_t end = begin;
-    for (std::int64_t bytes = 0; end < mine.size(); ++end) {
-      bytes += mine[end]->texts[which].num_bytes;
-      if (end > begin && bytes > budget) break;
-    }
-    const std::string bytes = fetch(mine, begin, end, which, spool, comm);
-    at::Tensor local = at::empty({static_cast<std::int64_t>(bytes.size()) / element}, type);
-    if (!bytes.empty()) std::memcpy(local.data_ptr(), bytes.data(), bytes.size());
-    file.write_rows(dataset, position, local);
-    position += local.size(0);
-    begin = end;
-    set_progress_mark("dataset", static_cast<long>(end));
-  }
+  guarded(comm, [&] { mine.for_each([&](const Row& row) { count += text_bytes(row) / element; }); });
+  std::int64_t row = comm.exclusive_scan(mine.size()), position = comm.exclusive_scan(count);
+  file.create_dataset(offsets, at::kLong, {comm.all_reduce(mine.size()) + 1});
+  file.create_dataset(dataset, type, {comm.all_reduce(count)});
+  file.write_rows(offsets, 0, at::zeros({comm.rank() == 0 ? 1 : 0}, at::kLong));
+  for_slices(
+      mine, exchange_bytes(comm), comm,
+      [&](const std::vector<Row>& slice) {
+        const at::Tensor texts = fetch(slice, which, type, spool, comm);
+        file.write_rows(dataset, position, texts);
+        const at::Tensor ends = at::empty({static_cast<std::int64_t>(slice.size())}, at::kLong);
+        auto* end = ends.data_ptr<std::int64_t>();
+        for (const Row& of : slice) *end++ = position += text_bytes(of) / element;
+        file.write_rows(offsets, row + 1, ends);
+        row += ends.size(0);
+      },
+      text_bytes);
 }
 
-void write_documents(Hdf5File& file, const std::string& group, const std::vector<const Row*>& mine, std::size_t which,
+void write_documents(Hdf5File& file, const std::string& group, const Rows& mine, std::size_t which,
                      const ByteSpool& spool, const Communicator& comm) {
   write_texts(file, group + "/tokens", group + "/offsets", at::kInt, mine, which, spool, comm);
-  std::vector<std::int64_t> starts;
-  for (const Row* row : mine) starts.push_back(row->texts[which].response_start);
-  write_column(file, group + "/response_starts", starts, comm);
-}
-
-void write_column(Hdf5File& file, const std::string& name, const std::vector<std::int64_t>& mine,
-                  const Communicator& comm) {
-  write_part(file, name, at::kLong, mine, comm);
-}
-void write_column(Hdf5File& file, const std::string& name, const std::vector<float>& mine, const Communicator& comm) {
-  write_part(file, name, at::kFloat, mine, comm);
-}
-void write_column(Hdf5File& file, const std::string& name, const std::vector<double>& mine, const Communicator& comm) {
-  write_part(file, name, at::kDouble, mine, comm);
+  write_column<std::int64_t>(
+      file, group + "/response_starts", mine, [&](const Row& row) { return row.texts[which].response_start; }, comm);
 }
 
 }  // namespace rluf

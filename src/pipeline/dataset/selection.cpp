@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <ranges>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
@@ -53,40 +54,40 @@ std::array<std::uint64_t, 2> hash_key(const std::string& passphrase) {
   return {siphash({0, 0}, passphrase), siphash({1, 0}, passphrase)};
 }
 
-std::int64_t holdout_begin(const std::vector<std::int64_t>& mine, double share, const Communicator& comm) {
-  const auto count = static_cast<std::int64_t>(mine.size());
+std::int64_t holdout_begin(std::int64_t count, const std::function<std::int64_t(std::int64_t)>& time_of, double share,
+                           const Communicator& comm) {
   const std::int64_t all = comm.all_reduce(count), first = comm.exclusive_scan(count);
   const std::int64_t wanted = all - static_cast<std::int64_t>(std::llround(share * static_cast<double>(all)));
   if (wanted <= 0 || wanted >= all) return wanted;
   // The newest time of the training rows, known to the rank that holds the row.
-  std::int64_t newest = std::numeric_limits<std::int64_t>::min();
-  if (first < wanted && wanted <= first + count) newest = mine[static_cast<std::size_t>(wanted - 1 - first)];
+  std::int64_t newest = std::numeric_limits<std::int64_t>::min(), num_older = 0;
+  guarded(comm, [&] {
+    if (first < wanted && wanted <= first + count) newest = time_of(wanted - 1 - first);
+  });
   newest = comm.all_reduce(newest, Reduce::kMax);
-  return comm.all_reduce(static_cast<std::int64_t>(std::upper_bound(mine.begin(), mine.end(), newest) - mine.begin()));
+  guarded(comm, [&] {
+    num_older = *std::ranges::partition_point(std::views::iota(std::int64_t{0}, count),
+                                              [&](std::int64_t i) { return time_of(i) <= newest; });
+  });
+  return comm.all_reduce(num_older);
 }
 
 double log_odds(double p) { return std::log(p) - std::log1p(-p); }
 
-std::vector<std::int64_t> balanced_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& ids,
-                                          const LabelCounts& counts, double positive_rate, const std::string& method,
-                                          std::uint64_t seed) {
-  RLUF_ASSERT(labels.size() == ids.size() && counts.positives > 0 && counts.negatives > 0);
-  std::vector<std::int64_t> copies(labels.size(), 1);
+Balancer::Balancer(const LabelCounts& counts, double positive_rate, const std::string& method, std::uint64_t seed)
+    : seed_(seed), seen_(counts.positives_before), positives_(counts.positives), wanted_(counts.positives) {
+  RLUF_ASSERT(counts.positives > 0 && counts.negatives > 0);
   const auto positives = static_cast<double>(counts.positives), negatives = static_cast<double>(counts.negatives);
-  if (positive_rate <= positives / (positives + negatives)) return copies;
-  const double wanted_odds = positive_rate / (1.0 - positive_rate), keep = positives / (wanted_odds * negatives);
-  const auto wanted = static_cast<std::int64_t>(std::llround(wanted_odds * negatives));
-  std::int64_t seen = counts.positives_before;
-  for (std::size_t i = 0; i < labels.size(); ++i) {
-    const bool positive = labels[i] > 0.5f;
-    if (method == "negative_keep" && !positive)
-      copies[i] = RandomStream(seed, Purpose::kSelection, 0, static_cast<std::uint64_t>(ids[i])).uniform() < keep;
-    if (method == "positive_repeat" && positive) {
-      copies[i] = (seen + 1) * wanted / counts.positives - seen * wanted / counts.positives;
-      ++seen;
-    }
-  }
-  return copies;
+  if (positive_rate <= positives / (positives + negatives)) return;
+  const double wanted_odds = positive_rate / (1.0 - positive_rate);
+  if (method == "negative_keep") keep_ = positives / (wanted_odds * negatives);
+  if (method == "positive_repeat") wanted_ = static_cast<std::int64_t>(std::llround(wanted_odds * negatives));
+}
+
+std::int64_t Balancer::copies(bool positive, std::int64_t id) {
+  if (!positive) return RandomStream(seed_, Purpose::kSelection, 0, static_cast<std::uint64_t>(id)).uniform() < keep_;
+  ++seen_;
+  return seen_ * wanted_ / positives_ - (seen_ - 1) * wanted_ / positives_;
 }
 
 Balance balance_of(const LabelCounts& counts, std::int64_t written_positives, std::int64_t written_rows) {

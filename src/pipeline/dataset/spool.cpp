@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 
@@ -11,6 +12,8 @@
 namespace rluf {
 namespace {
 
+constexpr std::size_t kMemoryBytes = std::size_t{1} << 20;
+
 [[noreturn]] void fail_spool(const std::string& beside, const char* what) {
   fail_input(concat("cannot ", what, " a temporary file beside ", beside, ": ", std::strerror(errno)),
              "rows that do not fit in memory wait there", "free space there or check its permissions");
@@ -18,15 +21,12 @@ namespace {
 
 }  // namespace
 
-ByteSpool::ByteSpool(const std::string& beside, std::size_t max_memory_bytes)
-    : beside_(beside), max_memory_bytes_(max_memory_bytes) {}
-
 ByteSpool::~ByteSpool() {
   if (descriptor_ >= 0) close(descriptor_);
 }
 
 std::int64_t ByteSpool::append(const void* bytes, std::size_t count) {
-  if (!memory_.empty() && memory_.size() + count > max_memory_bytes_) {
+  if (!memory_.empty() && memory_.size() + count > kMemoryBytes) {
     if (descriptor_ < 0) {
       std::string name = beside_ + ".spool.XXXXXX";
       descriptor_ = mkstemp(name.data());
@@ -49,16 +49,17 @@ std::int64_t ByteSpool::append(const void* bytes, std::size_t count) {
 }
 
 void ByteSpool::read(std::int64_t offset, std::size_t count, char* to) const {
-  if (offset >= in_file_) {
-    std::memcpy(to, memory_.data() + (offset - in_file_), count);
-    return;
-  }
-  for (std::size_t done = 0; done < count;) {
-    const ssize_t got = pread(descriptor_, to + done, count - done, offset + static_cast<std::int64_t>(done));
+  const auto from_file =
+      static_cast<std::size_t>(std::clamp<std::int64_t>(in_file_ - offset, 0, static_cast<std::int64_t>(count)));
+  for (std::size_t done = 0; done < from_file;) {
+    const ssize_t got = pread(descriptor_, to + done, from_file - done, offset + static_cast<std::int64_t>(done));
     if (got < 0 && errno == EINTR) continue;
     if (got <= 0) fail_spool(beside_, "read");
     done += static_cast<std::size_t>(got);
   }
+  if (from_file == count) return;
+  memory_.copy(to + from_file, count - from_file,
+               static_cast<std::size_t>(offset + static_cast<std::int64_t>(from_file) - in_file_));
 }
 
 Spooled spool_document(ByteSpool& spool, const Document& document) {

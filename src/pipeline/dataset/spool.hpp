@@ -10,22 +10,22 @@
 
 namespace rluf {
 
-/// Bytes of this rank's rows: in memory up to a bound, the rest in an unnamed file.
+/// Bytes of this rank's rows, written at the end: the newest megabyte at most in memory, the rest in an unnamed file.
 class ByteSpool {
  public:
   /// The file, if it is needed, is made in the folder of `beside`.
-  explicit ByteSpool(const std::string& beside, std::size_t max_memory_bytes = std::size_t{8} << 20);
+  explicit ByteSpool(const std::string& beside) : beside_(beside) {}
   ~ByteSpool();
   ByteSpool(const ByteSpool&) = delete;
   ByteSpool& operator=(const ByteSpool&) = delete;
   /// @return where the bytes start. @throws Error if the folder is full or not writable
   std::int64_t append(const void* bytes, std::size_t count);
+  /// @throws Error if the file cannot be read
   void read(std::int64_t offset, std::size_t count, char* to) const;
   std::int64_t size() const { return in_file_ + static_cast<std::int64_t>(memory_.size()); }
 
  private:
   std::string beside_, memory_;
-  std::size_t max_memory_bytes_;
   std::int64_t in_file_ = 0;
   int descriptor_ = -1;
 };
@@ -42,7 +42,8 @@ struct Row {
   std::int64_t line = 0, timestamp = 0, user = 0;
   std::array<std::uint64_t, 2> key{};  ///< hash of what makes two rows duplicates
   double value = 0;                    ///< label or margin
-  std::int32_t owner = 0, truncated_tokens = 0, dropped_messages = 0, reserved = 0;
+  std::int32_t owner = 0, truncated_tokens = 0, dropped_messages = 0;
+  std::int32_t dropped = 0;      ///< 1: read and counted, but not written
   std::array<Spooled, 2> texts;  ///< response; chosen and rejected; prompt tokens and text
 };
 

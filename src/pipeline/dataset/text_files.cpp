@@ -32,31 +32,30 @@ std::array<std::uint64_t, 2> prompt_key(const std::vector<Message>& messages) {
 
 /// This rank's part of the rows of each side, in the order of lines, and the table of all.
 struct Parts {
-  std::vector<const Row*> train, holdout;
+  Rows train, holdout;
   nlohmann::json table;
 };
 
-/// Splits the rows that stay (`is_dropped(i)` for reasons of that name) and counts everything. @collective
-Parts split_rows(const std::string& input, const std::vector<Row>& mine, const std::string& dropped_reason,
-                 const std::function<bool(std::size_t)>& is_dropped, const BuildContext& context) {
-  Parts parts;
+/// Splits the rows that are not dropped, for a reason of that name, and counts everything. @collective
+Parts split_rows(const std::string& input, const Rows& mine, const std::string& dropped_reason,
+                 const BuildContext& context) {
+  Parts parts{Rows(mine.beside()), Rows(mine.beside()), {}};
   std::vector<std::int64_t> sums(7, 0);
   auto &read = sums[0], &dropped = sums[1], &train = sums[2], &holdout = sums[3], &truncated_rows = sums[4],
        &truncated_tokens = sums[5], &dropped_messages = sums[6];
-  for (std::size_t i = 0; i < mine.size(); ++i) {
-    const Row& row = mine[i];
-    ++read;
-    if (is_dropped(i)) {
-      ++dropped;
-      continue;
-    }
-    const bool held_out = is_held_out(row, context);
-    (held_out ? parts.holdout : parts.train).push_back(&row);
-    ++(held_out ? holdout : train);
-    truncated_rows += row.truncated_tokens > 0 || row.dropped_messages > 0;
-    truncated_tokens += row.truncated_tokens;
-    dropped_messages += row.dropped_messages;
-  }
+  guarded(context.comm, [&] {
+    mine.for_each([&](const Row& row) {
+      ++read;
+      dropped += row.dropped;
+      if (row.dropped) return;
+      const bool held_out = is_held_out(row, context);
+      (held_out ? parts.holdout : parts.train).append(row);
+      ++(held_out ? holdout : train);
+      truncated_rows += row.truncated_tokens > 0 || row.dropped_messages > 0;
+      truncated_tokens += row.truncated_tokens;
+      dropped_messages += row.dropped_messages;
+    });
+  });
   context.comm.all_reduce(sums);
   RLUF_ASSERT(read == train + holdout + dropped);
   if (train == 0)
@@ -73,28 +72,17 @@ Parts split_rows(const std::string& input, const std::vector<Row>& mine, const s
   return parts;
 }
 
-/// Rows of a file in the order of its lines. @collective
-std::vector<Row> read_in_order(const std::string& input, const BuildContext& context,
-                               const std::function<void(const Json&, const Place&, Row&)>& fill) {
-  std::vector<Row> mine = read_rows(input, context.data.max_rows, context.comm, fill);
-  sort_rows(
-      mine,
-      [](const Row& row) {
-        return OrderKey{row.line, 0};
-      },
-      context.comm);
-  return mine;
-}
+OrderKey by_line(const Row& row) { return {row.line, 0}; }
 
 }  // namespace
 
 nlohmann::json build_pairs(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+  const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     const std::string chosen = text_member(json, "chosen", place), rejected = text_member(json, "rejected", place);
     row.key = prompt_key(messages);
-    row.reserved = chosen == rejected;
+    row.dropped = chosen == rejected;
     row.value = json.contains("margin") ? number_member(json, "margin", place) : 0.0;
     std::size_t which = 0;
     for (const std::string* response : {&chosen, &rejected}) {
@@ -103,16 +91,16 @@ nlohmann::json build_pairs(const std::string& input, const std::string& output, 
       count_truncation(row, rendered);
       row.texts[which++] = spool_document(spool, rendered.document);
     }
-  });
-  const Parts parts = split_rows(
-      input, rows, "identical_responses", [&](std::size_t i) { return rows[i].reserved != 0; }, context);
+  };
+  const Rows rows =
+      sort_rows(read_rows(input, context.data.max_rows, output, context.comm, fill), by_line, context.comm);
+  const Parts parts = split_rows(input, rows, "identical_responses", context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   for (const auto& [group, part] : {std::pair{std::string("train"), &parts.train}, {"holdout", &parts.holdout}}) {
     write_documents(file, group + "/chosen", *part, 0, spool, context.comm);
     write_documents(file, group + "/rejected", *part, 1, spool, context.comm);
-    std::vector<float> margins;
-    for (const Row* row : *part) margins.push_back(static_cast<float>(row->value));
-    write_column(file, group + "/margins", margins, context.comm);
+    write_column<float>(
+        file, group + "/margins", *part, [](const Row& row) { return static_cast<float>(row.value); }, context.comm);
   }
   file.write_attribute("about", context.about);
   file.commit();
@@ -121,7 +109,7 @@ nlohmann::json build_pairs(const std::string& input, const std::string& output, 
 
 nlohmann::json build_prompts(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+  const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     row.key = prompt_key(messages);
     const RenderedDocument rendered =
@@ -129,18 +117,17 @@ nlohmann::json build_prompts(const std::string& input, const std::string& output
     count_truncation(row, rendered);
     row.texts[0] = spool_document(spool, rendered.document);
     row.texts[1] = spool_text(spool, to_json(messages).dump());
-  });
+  };
+  const Rows read = read_rows(input, context.data.max_rows, output, context.comm, fill);
   // Every later row whose prompt was seen before is a duplicate.
-  const std::vector<bool> repeated = repeated_keys(rows, context.comm);
-  const Parts parts = split_rows(
-      input, rows, "duplicates", [&](std::size_t i) { return repeated[i]; }, context);
+  const Rows rows = sort_rows(mark_repeated(read, by_line, context.comm), by_line, context.comm);
+  const Parts parts = split_rows(input, rows, "duplicates", context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   for (const auto& [group, part] : {std::pair{std::string("train"), &parts.train}, {"holdout", &parts.holdout}}) {
     write_documents(file, group, *part, 0, spool, context.comm);
     write_texts(file, group + "/text", group + "/text_offsets", at::kByte, *part, 1, spool, context.comm);
-    std::vector<std::int64_t> ids;
-    for (const Row* row : *part) ids.push_back(row->line - 1);
-    write_column(file, group + "/ids", ids, context.comm);
+    write_column<std::int64_t>(
+        file, group + "/ids", *part, [](const Row& row) { return row.line - 1; }, context.comm);
   }
   file.write_attribute("about", context.about);
   file.commit();
@@ -149,16 +136,17 @@ nlohmann::json build_prompts(const std::string& input, const std::string& output
 
 nlohmann::json build_sft(const std::string& input, const std::string& output, const BuildContext& context) {
   ByteSpool spool(output);
-  const auto rows = read_in_order(input, context, [&](const Json& json, const Place& place, Row& row) {
+  const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     const RenderedDocument rendered = render_document(messages, text_member(json, "response", place), context.text,
                                                       context.data.max_turns, context.data.max_tokens);
     row.key = prompt_key(messages);
     count_truncation(row, rendered);
     row.texts[0] = spool_document(spool, rendered.document);
-  });
-  const Parts parts = split_rows(
-      input, rows, "dropped", [](std::size_t) { return false; }, context);
+  };
+  const Rows rows =
+      sort_rows(read_rows(input, context.data.max_rows, output, context.comm, fill), by_line, context.comm);
+  const Parts parts = split_rows(input, rows, "dropped", context);
   Hdf5File file = Hdf5File::create(output, context.comm);
   write_documents(file, "train", parts.train, 0, spool, context.comm);
   write_documents(file, "holdout", parts.holdout, 0, spool, context.comm);

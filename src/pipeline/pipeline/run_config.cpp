@@ -97,7 +97,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     {"data", "model"},
                     {},
                     [&](const StageContext& context) { run_dataset(config.data, context); },
-                    [&](const StageContext& context) { return dataset_memory_bytes(config.data, context); }});
+                    dataset_memory_bytes});
   stages.push_back({"sft",
                     "the reference policy",
                     "models/reference",

@@ -2,6 +2,7 @@
 /// Rules of which rows are trained on: chronological hold-out, balance of labels, keyed hashes.
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,24 +16,33 @@ std::uint64_t siphash(std::array<std::uint64_t, 2> key, std::string_view bytes);
 /// 128-bit key of a passphrase.
 std::array<std::uint64_t, 2> hash_key(const std::string& passphrase);
 
-/// Position of the first row of the hold-out among all ranks' rows sorted by time, of which `mine` are this rank's
-/// part: about `share` of the rows, never parting equal timestamps (rows as old as the border go to training).
-/// @collective
+/// Position of the first row of the hold-out among all ranks' rows sorted by time, of which `count` are this rank's,
+/// with times time_of(0 ... count - 1): about `share` of the rows, never parting equal timestamps (rows as old as the
+/// border go to training). @collective
 /// @return the number of all rows if share is 0
-std::int64_t holdout_begin(const std::vector<std::int64_t>& mine, double share, const Communicator& comm);
+std::int64_t holdout_begin(std::int64_t count, const std::function<std::int64_t(std::int64_t)>& time_of, double share,
+                           const Communicator& comm);
 
 /// Labels of all training rows, of which a rank may hold a part.
 struct LabelCounts {
   std::int64_t positives = 0, negatives = 0;
   std::int64_t positives_before = 0;  ///< in the parts of earlier ranks
 };
-/// How often each of these rows is written (0: dropped), so that the share of positives rises to `positive_rate`.
-/// `method`: negative_keep (a random share of the negatives, drawn by RandomStream(seed, kSelection, 0, id)) or
-/// positive_repeat (copies spread evenly over the positives). A target of 0 or below the natural rate changes nothing.
-/// @throws std::logic_error unless both labels occur
-std::vector<std::int64_t> balanced_copies(const std::vector<float>& labels, const std::vector<std::int64_t>& ids,
-                                          const LabelCounts& counts, double positive_rate, const std::string& method,
-                                          std::uint64_t seed);
+/// Says of one training row after the other how often it is written (0: dropped), so that the share of positives rises
+/// to `positive_rate`. `method`: negative_keep (a random share of the negatives, drawn by RandomStream(seed,
+/// kSelection, 0, id)) or positive_repeat (copies spread evenly over the positives). A target of 0 or below the natural
+/// rate changes nothing.
+class Balancer {
+ public:
+  /// @throws std::logic_error unless both labels occur
+  Balancer(const LabelCounts& counts, double positive_rate, const std::string& method, std::uint64_t seed);
+  std::int64_t copies(bool positive, std::int64_t id);  ///< of the next row
+
+ private:
+  std::uint64_t seed_;
+  double keep_ = 1;  ///< share of the negatives
+  std::int64_t seen_, positives_, wanted_;
+};
 /// What that does to the rate.
 struct Balance {
   double natural_rate = 0, training_rate = 0;
