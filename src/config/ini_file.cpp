@@ -77,6 +77,7 @@ std::vector<IniSetting> read_ini_file(const std::string& path) {
       const std::string rest = close == std::string::npos ? "" : trimmed(line.substr(close + 1));
       if (close == std::string::npos || (!rest.empty() && rest[0] != '#')) fail_line(line, before, place);
       section = trimmed(line.substr(1, close - 1));
+      if (section.find('#') != std::string::npos) fail_line(line, before, place);  // Boost would end the line there
       for_boost += concat("[", section, "]\n");
       continue;
     }

@@ -108,6 +108,7 @@ TEST_F(OptionTableTest, HashesQuotesAndComments) {
   EXPECT_THAT(complaint("[train]\ntitle = \"a\n"), HasSubstr("not closed"));
   EXPECT_THAT(complaint("[train]\ntitle = \"a\" b\n"), HasSubstr("closing quote"));
   EXPECT_THAT(complaint("[train\ntitle = a\n"), HasSubstr("bad.ini:1: "));
+  EXPECT_THAT(complaint("[tra#in]\ntitle = a\n"), HasSubstr("bad.ini:1: cannot read the line: [tra#in]"));
   EXPECT_THAT(complaint("[train.]\ntitle = a\n"), AllOf(HasSubstr("bad.ini:2: "), HasSubstr("is read as train.title")));
   EXPECT_THAT(complaint(std::string("[train]\0\n", 9)), HasSubstr("not a text file"));
   Options options;
