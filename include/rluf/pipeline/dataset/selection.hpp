@@ -1,19 +1,12 @@
 #pragma once
-/// Rules of which rows are trained on: chronological hold-out, balance of labels, keyed hashes.
-#include <array>
+/// Rules of which rows are trained on: chronological hold-out, balance of labels.
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
-
-/// SipHash-2-4. @source Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012
-std::uint64_t siphash(std::array<std::uint64_t, 2> key, std::string_view bytes);
-/// 128-bit key of a passphrase.
-std::array<std::uint64_t, 2> hash_key(const std::string& passphrase);
 
 /// Position of the first row of the hold-out among all ranks' rows sorted by time, of which `mine` are this rank's
 /// part: about `share` of the rows, never parting equal timestamps (rows as old as the border go to training).
