@@ -43,6 +43,27 @@ SquareMatrix from_triangle(std::span<const double> triangle, std::size_t n) {
   return matrix;
 }
 
+std::vector<std::size_t> independent_terms(const SquareMatrix& gram, std::size_t n) {
+  RLUF_ASSERT(gram.size() == n * n);
+  std::vector<std::size_t> kept;
+  std::vector<std::vector<double>> lower;  // Cholesky's rows of the kept terms
+  for (std::size_t i = 0; i < n; ++i) {
+    std::vector<double> row;
+    double rest = gram[i * n + i];  // of the squared length, beside the kept terms
+    for (std::size_t k = 0; k < kept.size(); ++k) {
+      double sum = gram[i * n + kept[k]];
+      for (std::size_t j = 0; j < k; ++j) sum -= row[j] * lower[k][j];
+      row.push_back(sum / lower[k][k]);
+      rest -= row[k] * row[k];
+    }
+    if (!(rest > 1e-9 * gram[i * n + i])) continue;
+    row.push_back(std::sqrt(rest));
+    lower.push_back(row);
+    kept.push_back(i);
+  }
+  return kept;
+}
+
 SquareMatrix inverse_positive(const SquareMatrix& matrix, std::size_t n) {
   RLUF_ASSERT(matrix.size() == n * n);
   SquareMatrix lower(n * n, 0.0);  // matrix = lower lower'

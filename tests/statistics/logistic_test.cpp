@@ -81,6 +81,16 @@ TEST(Logistic, SaysWhyThereIsNoFit) {
   EXPECT_NE(fit(twice).problem.find("told apart"), std::string::npos);
 }
 
+TEST(Logistic, TermsThatFollowFromOthersAreFound) {
+  const std::vector<std::vector<double>> rows{
+      {1, 0, 2, 2, 0.5}, {1, 1, 2, 3, 0.1}, {1, 0, 2, 2, 0.9}, {1, 1, 2, 3, 0.4}};
+  SquareMatrix gram(25, 0.0);
+  for (const auto& row : rows)
+    for (std::size_t i = 0; i < 5; ++i)
+      for (std::size_t j = 0; j < 5; ++j) gram[5 * i + j] += row[i] * row[j];
+  EXPECT_EQ(independent_terms(gram, 5), (std::vector<std::size_t>{0, 1, 4}));
+}
+
 TEST(Logistic, InverseOfAPositiveMatrix) {
   const SquareMatrix matrix{4, 2, 0.5, 2, 3, 0.2, 0.5, 0.2, 1}, inverse = inverse_positive(matrix, 3);
   for (std::size_t i = 0; i < 3; ++i)

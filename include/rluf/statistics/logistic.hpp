@@ -46,6 +46,10 @@ LogisticFit fit_logistic(std::size_t num_terms,
 SquareMatrix clustered_covariance(const SquareMatrix& bread, std::span<const double> outer, std::int64_t num_clusters,
                                   std::int64_t num_observations);
 
+/// Which terms add something to those before them: the others are constant or follow from these on the data at hand.
+/// @shape gram: sum over observations of terms times terms [n * n] -> indices, ascending
+std::vector<std::size_t> independent_terms(const SquareMatrix& gram, std::size_t n);
+
 /// Inverse of a positive definite matrix (Cholesky); empty if it is not. @shape matrix [n * n]
 SquareMatrix inverse_positive(const SquareMatrix& matrix, std::size_t n);
 /// From an upper triangle, row by row. @shape triangle [n (n + 1) / 2] -> [n * n]
