@@ -23,7 +23,7 @@ Interval rate_interval(const Ratio& rate, double usual_effect, double confidence
   const double n = rate.denominator / effect, p = rate.value, z = normal_quantile(0.5 + confidence / 2);
   const double middle = (p + z * z / (2 * n)) / (1 + z * z / n);
   const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n);
-  return {p, std::max(0.0, middle - half), std::min(1.0, middle + half)};
+  return {p, p == 0 ? 0 : std::max(0.0, middle - half), p == 1 ? 1 : std::min(1.0, middle + half)};
 }
 
 double design_effect(const Ratio& rate) {

@@ -143,16 +143,6 @@ for one in table["signals"]:
         assert got["events"] == x[part].sum() and got["responses"] == part.sum()
         if got["events"]:
             close(bounds(got["rate"]), rate(x[part], groups[part]), f"{s} in {got['name']}")
-    # Examples needed: the power with that many is the one asked for.
-    told = frame.retained.notna()
-    base, cov = clustered(frame.retained[told].to_numpy(), np.ones((told.sum(), 1)), groups[told])
-    of_retention = cov[0, 0] / (base[0] * (1 - base[0]) / told.sum())
-    n = a["needed_events"] / of_retention
-    diff = 0.15 if base[0] + 0.15 < 1 else -0.15
-    std = np.sqrt((base[0] + diff) * (1 - base[0] - diff) + p[0] / (1 - p[0]) * base[0] * (1 - base[0]))
-    power = normal_power_het(abs(diff), n, 0.05, std_null=std, std_alternative=std)
-    assert 0 <= power - 0.8 < 0.01, (s, power)
-
     # Ties.
     users = frame.groupby("user").agg(retained=("retained", "mean"), gave=(s, "max"), n=("line", "size"),
                                       **{c: ("case", lambda v, c=c: (v == c).mean()) for c in cases})
@@ -163,6 +153,7 @@ for one in table["signals"]:
     fit = sm.GLM(users.retained, design, family=sm.families.Binomial()).fit(
         tol=1e-14, cov_type="cluster", cov_kwds={"groups": np.arange(len(users)), "use_correction": True})
     b, half = fit.params.iloc[1], z * fit.bse.iloc[1]
+    assert tie["judged_by"] == "users" and tie["odds_ratio"] == tie["users"]["odds_ratio"]
     close(bounds(tie["odds_ratio"]), np.exp([b, b - half, b + half]), s + " odds ratio", rtol=1e-6)
     close(tie["p"], fit.pvalues.iloc[1], s + " p", rtol=1e-5, atol=1e-12)
     on, off = design.copy(), design.copy()
@@ -171,6 +162,15 @@ for one in table["signals"]:
     gradient = ((p1 * (1 - p1))[:, None] * on - (p0 * (1 - p0))[:, None] * off).mean(0)
     half = z * np.sqrt(gradient @ fit.cov_params().to_numpy() @ gradient)
     close(bounds(tie["adjusted_difference"]), [(p1 - p0).mean(), (p1 - p0).mean() - half, (p1 - p0).mean() + half], s + " adjusted", rtol=1e-6)
+    # Examples needed: the power of the test of the adjusted difference in a log so many times as long is the one asked for.
+    power = normal_power_het(0.15, a["needed_events"] / a["events"], 0.05, std_null=half / z, std_alternative=half / z)
+    assert 0 <= power - 0.8 < 0.1, (s, power)
+    single = frame.assign(x=x, earlier=np.log1p(frame.groupby("user").cumcount()))[known & frame.retained.notna()]
+    columns = np.column_stack([np.ones(len(single)), single.x, single.earlier] + [single.case == c for c in most[1:]]).astype(float)
+    by_response = sm.GLM(single.retained, columns, family=sm.families.Binomial()).fit(
+        tol=1e-14, cov_type="cluster", cov_kwds={"groups": pd.factorize(single.user)[0], "use_correction": True})
+    b, half = by_response.params.iloc[1], z * by_response.bse.iloc[1]
+    close(bounds(tie["responses"]["odds_ratio"]), np.exp([b, b - half, b + half]), s + " odds ratio of responses", rtol=1e-6)
     ever, never = users.retained[users.gave == 1], users.retained[users.gave == 0]
     half = z * np.sqrt(ever.var() / len(ever) + never.var() / len(never))
     close(bounds(tie["user_difference"]), [ever.mean() - never.mean(), ever.mean() - never.mean() - half, ever.mean() - never.mean() + half], s + " user difference")

@@ -144,7 +144,8 @@ std::string signals_section(const RunDirectory& directory) {
   }
   html += "<h3>Tied to retention (" + html_escaped(figure_text(table.at("retention_field"))) + ")</h3>\n" +
           criterion_table(signals, "tied", "tie",
-                          {{"odds_ratio", "odds ratio, adjusted"},
+                          {{"judged_by", "compared: users who ever gave it, or responses"},
+                           {"odds_ratio", "odds ratio, adjusted"},
                            {"p", "p"},
                            {"adjusted_difference", "difference, adjusted", kPoints},
                            {"user_difference", "users who ever gave it - others", kPoints},

@@ -29,17 +29,19 @@ PartRate part_rate(const std::string& name, const CountMoments& moments, double 
   return {name, moments.sum(0), moments.sum(1), rate_interval(rate_of(moments, 0, 1), usual_effect, confidence)};
 }
 
-/// Events with the signal to see `effect` on a rate `base`, where for every response with it there are (1 - rate) /
-/// rate without: z^2 (p q + rate / (1 - rate) p0 q0) / effect^2, times the design effect of the outcome.
+/// Events with the signal with which signals.effect would be seen. Where the log tells the error of the difference of
+/// retention, variances shrink as logs grow: events * (z * error / effect)^2, z = z_{1 - alpha / 2} + z_power. Else as
+/// if responses were independent and half of them retained: z^2 (p q + rate / (1 - rate) p0 q0) / effect^2.
 /// @source two-sample test of proportions with unequal sizes, Fleiss, Levin and Paik 2003
-double events_needed(double base, double effect, double rate, double design_effect, const SignalOptions& options) {
-  const double other = base + effect < 1 ? base + effect : base - effect;
-  const double z = normal_quantile(1 - options.alpha / 2) + normal_quantile(options.power);
-  return std::ceil(z * z * (other * (1 - other) + rate / (1 - rate) * base * (1 - base)) / (effect * effect) *
-                   design_effect);
+double events_needed(const Ratio& rate, const Interval& difference, double events, const SignalOptions& options) {
+  const double z_alpha = normal_quantile(1 - options.alpha / 2), z = z_alpha + normal_quantile(options.power);
+  const double error = (difference.high - difference.low) / 2 / z_alpha;
+  if (error > 0) return std::ceil(events * std::pow(z * error / options.effect, 2));
+  const double other = 0.5 + options.effect, odds = rate.value / (1 - rate.value);
+  return std::ceil(z * z * (other * (1 - other) + odds / 4) / (options.effect * options.effect));
 }
 
-Availability availability_of(std::size_t s, const UserLog& log, const Tally& tally, std::int64_t capped,
+Availability availability_of(std::size_t s, const UserLog& log, const Tally& tally, const Tie& tie, std::int64_t capped,
                              const SignalOptions& options) {
   const double confidence = 1 - options.alpha;
   const CountMoments& moments = tally.rate(s);
@@ -54,11 +56,8 @@ Availability availability_of(std::size_t s, const UserLog& log, const Tally& tal
   const double share = static_cast<double>(available.users_with) / users;
   available.user_share = rate_interval({share, share * (1 - share) / users, available.users, users}, 1, confidence);
   available.design_effect = design_effect(rate);
-  const Ratio retention = rate_of(tally.retention(), 0, 1);
-  const bool known = retention.denominator > 0;
-  const double own = design_effect(retention);
   available.needed_events =
-      events_needed(known ? retention.value : 0.5, options.effect, rate.value, own > 0 ? own : 1, options);
+      events_needed(rate, tie.judged().difference, static_cast<double>(available.events), options);
   available.needed_responses = std::ceil(available.needed_events / rate.value);
   available.needed_users = std::ceil(available.needed_responses * users / rate.denominator);
   for (std::size_t c = 0; c < log.use_cases.size(); ++c)
@@ -125,9 +124,9 @@ std::vector<SignalEvidence> collect_evidence(const UserLog& log, const std::vect
                        .is_logged = s < log.num_logged,
                        .is_negative = (negative >> s & 1) != 0,
                        .is_everywhere = true};
-    one.available = availability_of(s, log, tally, comm.all_reduce(capped.empty() ? 0 : capped[s]), options);
-    one.is_everywhere = one.available.responses + one.available.capped == log.read - log.duplicates;
     one.tie = measure_tie(log, s, tally, 1 - options.alpha, comm);
+    one.available = availability_of(s, log, tally, one.tie, comm.all_reduce(capped.empty() ? 0 : capped[s]), options);
+    one.is_everywhere = one.available.responses + one.available.capped == log.read - log.duplicates;
     one.unambiguous = unambiguity_of(s, log, tally, one.available.design_effect, options);
     one.unambiguous.reactors = find_reactors(log, s, tally, options, comm);
     for (const Reactor& reactor : one.unambiguous.reactors) one.unambiguous.reactor_events += reactor.events;

@@ -48,9 +48,10 @@ Criterion availability(const Availability& available, const SignalOptions& optio
 
 Criterion tie(const Tie& tie, const SignalOptions& options) {
   if (!tie.missing.empty()) return {Finding::kMissing, 1, tie.missing};
-  const double low = tie.odds_ratio.low;
+  const Interval& odds_ratio = tie.judged().odds_ratio;
+  const double low = odds_ratio.low;
   Parts parts;
-  parts.add(low > options.min_odds_ratio, concat("odds ratio of retention ", bounds(tie.odds_ratio)));
+  parts.add(low > options.min_odds_ratio, concat("odds ratio of retention ", bounds(odds_ratio)));
   if (tie.within_user.high < 0)
     parts.add(false, concat("the same users are retained less after it, by ", bounds(tie.within_user)));
   return parts.criterion(std::max(0.0, (low - 1) / (low + 1)));

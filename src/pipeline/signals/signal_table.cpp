@@ -65,14 +65,25 @@ Json contrast_json(const Contrast& contrast) {
           {"responses_without", contrast.num_without}};
 }
 
+Json model_json(const RetentionModel& model) {
+  const std::string reason = "undefined: " + model.missing;
+  return {{"missing", model.missing.empty() ? Json(nullptr) : Json(model.missing)},
+          {"adjusted_for", model.adjusted_for},
+          {"odds_ratio", figure(model.odds_ratio, reason)},
+          {"p", number(model.p)},
+          {"difference", figure(model.difference, reason)}};
+}
+
 Json tie_json(const Tie& tie) {
-  const std::string reason = tie.missing.empty() ? "undefined: too few events" : "undefined: " + tie.missing;
+  const std::string reason = "undefined: " + tie.missing;
   return {{"missing", tie.missing.empty() ? Json(nullptr) : Json(tie.missing)},
-          {"adjusted_for", tie.adjusted_for},
-          {"odds_ratio", figure(tie.odds_ratio, reason)},
-          {"p", number(tie.p)},
-          {"adjusted_difference", figure(tie.adjusted_difference, reason)},
-          {"retention", contrast_json(tie.responses)},
+          {"judged_by", &tie.judged() == &tie.users ? "users" : "responses"},
+          {"odds_ratio", figure(tie.judged().odds_ratio, reason)},
+          {"p", number(tie.judged().p)},
+          {"adjusted_difference", figure(tie.judged().difference, reason)},
+          {"users", model_json(tie.users)},
+          {"responses", model_json(tie.responses)},
+          {"retention", contrast_json(tie.after)},
           {"user_difference", figure(tie.user_difference)},
           {"within_user", figure(tie.within_user)},
           {"within_users", tie.within_users},
@@ -203,7 +214,7 @@ std::string signals_text(const UserLog& log, const std::vector<SignalEvidence>& 
     rows.push_back({one.name + (one.is_logged ? "" : "*") + (one.is_negative ? " (bad)" : ""),
                     word(judgement.available), word(judgement.tied), word(judgement.unambiguous),
                     short_text(judgement.score), bounds(a.rate, 100), short_text(100 * a.user_share.value),
-                    concat(a.events, " (", short_text(a.needed_events), ")"), bounds(one.tie.odds_ratio),
+                    concat(a.events, " (", short_text(a.needed_events), ")"), bounds(one.tie.judged().odds_ratio),
                     bounds(one.tie.within_user, 100), bounds(one.unambiguous.opposite.ratio),
                     short_text(one.unambiguous.drift.relative),
                     short_text(static_cast<double>(one.unambiguous.reactor_events) / static_cast<double>(a.events))});

@@ -19,16 +19,20 @@ constexpr std::int64_t kLeastResponses = 30;
 
 using UserRows = std::span<const Interaction>;
 
-/// What the regression knows of a user.
-struct UserTerms {
-  double retained = 0;        ///< share of the user's responses after which the user was retained
-  std::vector<double> terms;  ///< 1, ever gave the signal, log(responses), share of each use case but the first
+struct Observation {
+  double retained = 0;  ///< 0..1
+  std::vector<double> terms;
 };
 
+enum class Unit { kUser, kResponse };
+
+/// What the regression is told. Of a user: share of retained responses on 1, ever gave the signal, log(responses),
+/// share of each use case but the most frequent. Of a response: retained on 1, signal, log(1 + the user's earlier
+/// responses) (later ones are a part of being retained), use case.
 class Design {
  public:
-  Design(const UserLog& log, std::size_t signal, const Communicator& comm)
-      : signal_(signal), term_of_case_(log.use_cases.size(), 0) {
+  Design(const UserLog& log, std::size_t signal, Unit unit, const Communicator& comm)
+      : log_(log), signal_(signal), unit_(unit), term_of_case_(log.use_cases.size(), 0) {
     std::vector<std::int64_t> counts(2 * log.use_cases.size(), 0);
     for (const Interaction& row : log.rows)
       if (row.retained >= 0 && row.use_case >= 0)
@@ -37,65 +41,90 @@ class Design {
     for (std::size_t c = 1; c < log.use_cases.size(); ++c)
       if (counts[2 * c] > 0 && counts[2 * c + 1] > 0 && counts[2 * c] + counts[2 * c + 1] >= kLeastResponses)
         term_of_case_[c] = num_all_++;
-    leave_out_dependent(log, comm);
+    leave_out_dependent(comm);
   }
   std::size_t num_terms() const { return kept_.size(); }
   bool has_signal() const { return kept_.size() > 1 && kept_[1] == 1; }
   std::vector<std::string> adjusted_for() const {
     std::vector<std::string> names;
-    for (const std::size_t term : kept_) {
-      if (term == 2) names.emplace_back("number of responses");
-      if (term > 2) {
-        names.emplace_back("use cases");
-        break;
-      }
-    }
+    if (std::find(kept_.begin(), kept_.end(), 2) != kept_.end()) names.emplace_back("number of responses");
+    if (kept_.back() > 2) names.emplace_back("use case");
     return names;
   }
-  /// False where the log does not tell the user's retention or signal.
-  bool fill(UserRows user, UserTerms& out) const {
-    std::vector<double>& terms = all_;
-    terms.assign(num_all_, 0.0);
+
+  /// Runs action(user, observations) for every user of whom the log tells signal and retention.
+  template <class Action>
+  void for_each(const Action& action) const {
+    std::vector<Observation> observations;
+    for_each_user(std::span<const Interaction>(log_.rows), [&](UserRows user) {
+      observations.clear();
+      if (unit_ == Unit::kUser) {
+        add_user(user, observations);
+      } else {
+        add_responses(user, observations);
+      }
+      if (!observations.empty()) action(user[0].user, std::span<const Observation>(observations));
+    });
+  }
+
+ private:
+  void add_user(UserRows user, std::vector<Observation>& to) const {
+    std::vector<double> terms(num_all_, 0.0);
     double retained = 0, known = 0;
     bool could_give = false;
+    terms[0] = 1;
+    terms[2] = std::log(static_cast<double>(user.size()));
     for (const Interaction& row : user) {
       could_give = could_give || row.knows(signal_);
       if (row.has(signal_)) terms[1] = 1;
-      if (row.use_case >= 0)
-        if (const std::size_t term = term_of_case_[static_cast<std::size_t>(row.use_case)]; term > 0)
-          terms[term] += 1 / static_cast<double>(user.size());
+      if (const std::size_t term = case_term(row); term > 0) terms[term] += 1 / static_cast<double>(user.size());
       if (row.retained < 0) continue;
       retained += row.retained;
       known += 1;
     }
-    terms[0] = 1;
-    terms[2] = std::log(static_cast<double>(user.size()));
-    out.terms.clear();
-    for (const std::size_t term : kept_) out.terms.push_back(terms[term]);
-    out.retained = retained / known;
-    return known > 0 && could_give;
+    if (known > 0 && could_give) to.push_back({retained / known, kept_of(terms)});
   }
 
- private:
+  void add_responses(UserRows user, std::vector<Observation>& to) const {
+    for (std::size_t i = 0; i < user.size(); ++i) {
+      if (user[i].retained < 0 || !user[i].knows(signal_)) continue;
+      std::vector<double> terms(num_all_, 0.0);
+      terms[0] = 1;
+      terms[1] = user[i].has(signal_) ? 1 : 0;
+      terms[2] = std::log1p(static_cast<double>(i));
+      if (const std::size_t term = case_term(user[i]); term > 0) terms[term] = 1;
+      to.push_back({static_cast<double>(user[i].retained), kept_of(terms)});
+    }
+  }
+
+  std::size_t case_term(const Interaction& row) const {
+    return row.use_case < 0 ? 0 : term_of_case_[static_cast<std::size_t>(row.use_case)];
+  }
+  std::vector<double> kept_of(const std::vector<double>& terms) const {
+    std::vector<double> kept;
+    for (const std::size_t term : kept_) kept.push_back(terms[term]);
+    return kept;
+  }
   /// Where all users are equally active, say, their activity tells nothing. @collective
-  void leave_out_dependent(const UserLog& log, const Communicator& comm) {
+  void leave_out_dependent(const Communicator& comm) {
     for (std::size_t term = 0; term < num_all_; ++term) kept_.push_back(term);
     UserSums sums(num_all_ * (num_all_ + 1) / 2);
-    UserTerms one;
-    for_each_user(std::span<const Interaction>(log.rows), [&](UserRows user) {
-      if (!fill(user, one)) return;
-      std::span<double> to = sums.of(user[0].user);
-      std::size_t at = 0;
-      for (std::size_t i = 0; i < num_all_; ++i)
-        for (std::size_t j = i; j < num_all_; ++j) to[at++] += one.terms[i] * one.terms[j];
+    for_each([&](std::uint64_t user, std::span<const Observation> observations) {
+      std::span<double> to = sums.of(user);
+      for (const Observation& one : observations) {
+        std::size_t at = 0;
+        for (std::size_t i = 0; i < num_all_; ++i)
+          for (std::size_t j = i; j < num_all_; ++j) to[at++] += one.terms[i] * one.terms[j];
+      }
     });
     kept_ = independent_terms(from_triangle(sums.total(comm), num_all_), num_all_);
   }
 
+  const UserLog& log_;
   std::size_t signal_, num_all_ = 3;
+  Unit unit_;
   std::vector<std::size_t> term_of_case_;  ///< 0: none of its own
   std::vector<std::size_t> kept_;
-  mutable std::vector<double> all_;  ///< of the user in hand
 };
 
 double dot(std::span<const double> a, std::span<const double> b) {
@@ -104,62 +133,64 @@ double dot(std::span<const double> a, std::span<const double> b) {
   return sum;
 }
 
-/// Runs action(user, what the regression knows of him). Terms are made anew each time: users may be many.
-template <class Action>
-void for_each_term(const UserLog& log, const Design& design, const Action& action) {
-  UserTerms one;
-  for_each_user(std::span<const Interaction>(log.rows), [&](UserRows user) {
-    if (design.fill(user, one)) action(user[0].user, one);
-  });
-}
-
-/// Fills what comes out of the regression. @collective
-void regress(const UserLog& log, const Design& design, double confidence, const Communicator& comm, Tie& tie) {
+/// @collective
+RetentionModel regress(const Design& design, double confidence, const Communicator& comm) {
+  RetentionModel model{
+      .missing = "", .adjusted_for = {}, .odds_ratio = kUndefined, .p = kNaN, .difference = kUndefined};
   if (!design.has_signal()) {
-    tie.missing = "all users are alike in the signal";
-    return;
+    model.missing = "all are alike in the signal";
+    return model;
   }
   const std::size_t n = design.num_terms();
   const LogisticFit fit = fit_logistic(n, [&](std::span<const double> coefficients) {
     UserSums sums(LogisticSums::size_of(n));
-    for_each_term(log, design, [&](std::uint64_t user, const UserTerms& one) {
-      LogisticSums::add(one.terms, one.retained, 1, coefficients, sums.of(user));
+    design.for_each([&](std::uint64_t user, std::span<const Observation> observations) {
+      for (const Observation& one : observations)
+        LogisticSums::add(one.terms, one.retained, 1, coefficients, sums.of(user));
     });
     return sums.total(comm);
   });
   if (!fit.problem.empty()) {
-    tie.missing = "the regression of retention has no result: " + fit.problem;
-    return;
+    model.missing = "the regression of retention has no result: " + fit.problem;
+    return model;
   }
   // Scores of the users, and the mean change of the probability when everybody gives the signal instead of nobody.
   const std::size_t triangle = n * (n + 1) / 2;
-  UserSums sums(triangle + 2 + n);  // outer products; users; change and its gradient
-  for_each_term(log, design, [&](std::uint64_t user, const UserTerms& one) {
+  UserSums sums(triangle + 3 + n);  // outer products; users, observations; change and its gradient
+  design.for_each([&](std::uint64_t user, std::span<const Observation> observations) {
     std::span<double> to = sums.of(user);
-    const double log_odds = dot(one.terms, fit.coefficients), residual = one.retained - logistic(log_odds);
-    const double off = log_odds - one.terms[1] * fit.coefficients[1], p1 = logistic(off + fit.coefficients[1]),
-                 p0 = logistic(off), w1 = p1 * (1 - p1), w0 = p0 * (1 - p0);
+    std::vector<double> score(n, 0.0);
+    for (const Observation& one : observations) {
+      const double log_odds = dot(one.terms, fit.coefficients), residual = one.retained - logistic(log_odds);
+      const double off = log_odds - one.terms[1] * fit.coefficients[1], p1 = logistic(off + fit.coefficients[1]),
+                   p0 = logistic(off), w1 = p1 * (1 - p1), w0 = p0 * (1 - p0);
+      to[triangle + 1] += 1;
+      to[triangle + 2] += p1 - p0;
+      for (std::size_t i = 0; i < n; ++i) {
+        score[i] += residual * one.terms[i];
+        to[triangle + 3 + i] += i == 1 ? w1 : (w1 - w0) * one.terms[i];
+      }
+    }
+    to[triangle] += 1;
     std::size_t at = 0;
     for (std::size_t i = 0; i < n; ++i)
-      for (std::size_t j = i; j < n; ++j) to[at++] += residual * residual * one.terms[i] * one.terms[j];
-    to[at++] += 1;
-    to[at++] += p1 - p0;
-    for (std::size_t i = 0; i < n; ++i) to[at++] += i == 1 ? w1 : (w1 - w0) * one.terms[i];
+      for (std::size_t j = i; j < n; ++j) to[at++] += score[i] * score[j];
   });
   const std::vector<double> total = sums.total(comm);
-  const double users = total[triangle];
-  const auto num_users = static_cast<std::int64_t>(users);
+  const double observations = total[triangle + 1];
   const SquareMatrix covariance =
-      clustered_covariance(fit.bread, std::span(total).first(triangle), num_users, num_users);
+      clustered_covariance(fit.bread, std::span(total).first(triangle), static_cast<std::int64_t>(total[triangle]),
+                           static_cast<std::int64_t>(observations));
   const double b = fit.coefficients[1], variance = covariance[n + 1];
   const Interval log_odds = normal_interval(b, variance, confidence);
-  tie.odds_ratio = {std::exp(b), std::exp(log_odds.low), std::exp(log_odds.high)};
-  tie.p = normal_two_sided(b / std::sqrt(variance));
-  std::vector<double> gradient(total.begin() + static_cast<std::ptrdiff_t>(triangle + 2), total.end());
-  for (double& value : gradient) value /= users;
-  tie.adjusted_difference =
-      normal_interval(total[triangle + 1] / users, quadratic_form(covariance, gradient), confidence);
-  tie.adjusted_for = design.adjusted_for();
+  model.odds_ratio = {std::exp(b), std::exp(log_odds.low), std::exp(log_odds.high)};
+  model.p = normal_two_sided(b / std::sqrt(variance));
+  std::vector<double> gradient(total.begin() + static_cast<std::ptrdiff_t>(triangle + 3), total.end());
+  for (double& value : gradient) value /= observations;
+  model.difference =
+      normal_interval(total[triangle + 2] / observations, quadratic_form(covariance, gradient), confidence);
+  model.adjusted_for = design.adjusted_for();
+  return model;
 }
 
 /// Mean retention of the users who ever gave the signal - of the others, by Welch's interval. @collective
@@ -224,8 +255,9 @@ std::pair<Interval, std::int64_t> within_user(const UserLog& log, std::size_t si
 
 Tie measure_tie(const UserLog& log, std::size_t signal, const Tally& tally, double confidence,
                 const Communicator& comm) {
-  Tie tie{.missing = "", .adjusted_for = {}, .odds_ratio = kUndefined, .p = kNaN, .adjusted_difference = kUndefined};
-  tie.responses = contrast_of(tally.with_outcome(signal, kRetained), confidence);
+  const RetentionModel none{.missing = "not tried", .odds_ratio = kUndefined, .p = kNaN, .difference = kUndefined};
+  Tie tie{.missing = "", .users = none, .responses = none};
+  tie.after = contrast_of(tally.with_outcome(signal, kRetained), confidence);
   tie.user_difference = user_difference(log, signal, confidence, comm);
   std::tie(tie.within_user, tie.within_users) =
       within_user(log, signal, confidence, comm, [](const Interaction& row) { return row.retained; });
@@ -235,15 +267,17 @@ Tie measure_tie(const UserLog& log, std::size_t signal, const Tally& tally, doub
       within_user(log, signal, confidence, comm, [&](const Interaction& row) {
         return next_day != signal && row.knows(next_day) ? static_cast<int>(row.has(next_day)) : -1;
       });
-  const Contrast& responses = tie.responses;
+  const Contrast& after = tie.after;
   if (tally.retention().sum(1) == 0) {
     tie.missing = "no row says whether the user was retained";
-  } else if (responses.num_with == 0 || responses.num_without == 0) {
+  } else if (after.num_with == 0 || after.num_without == 0) {
     tie.missing = "every response whose retention is known is alike in the signal";
-  } else if (responses.both == 0 || responses.both == responses.num_with) {
+  } else if (after.both == 0 || after.both == after.num_with) {
     tie.missing = "retention is the same after every response with it";
   } else {
-    regress(log, Design(log, signal, comm), confidence, comm, tie);
+    tie.users = regress(Design(log, signal, Unit::kUser, comm), confidence, comm);
+    tie.responses = regress(Design(log, signal, Unit::kResponse, comm), confidence, comm);
+    if (!tie.users.missing.empty()) tie.missing = tie.responses.missing;
   }
   return tie;
 }

@@ -24,23 +24,33 @@ struct Availability {
   std::int64_t users_with = 0, users = 0;
   Interval rate{}, user_share{};
   double design_effect = 0;
-  /// To see signals.effect at signals.alpha and signals.power; responses and users of a log with this rate.
+  /// To see a difference of signals.effect in retention (tie) at signals.alpha and signals.power, in a log like this
+  /// one; responses and users that have so many.
   double needed_events = 0, needed_responses = 0, needed_users = 0;
   std::vector<PartRate> use_cases;
 };
 
+/// A logistic regression of retention on the signal.
+struct RetentionModel {
+  std::string missing;                    ///< why there is none; empty: there is one
+  std::vector<std::string> adjusted_for;  ///< what tells something beside the signal
+  Interval odds_ratio{};                  ///< of retention with the signal, adjusted, clustered by user
+  double p = 1;                           ///< two-sided, of odds_ratio = 1
+  Interval difference{};                  ///< of retention: everybody with the signal - everybody without it
+};
+
 /// Long-term satisfaction with the signal and without it.
 struct Tie {
-  std::string missing;  ///< why it cannot be judged; empty: it can
-  std::vector<std::string> adjusted_for;
-  Interval odds_ratio{};           ///< of the retention of users who ever gave it, adjusted
-  double p = 1;                    ///< two-sided, of odds_ratio = 1
-  Interval adjusted_difference{};  ///< of retention: everybody gave it - nobody did
-  Interval user_difference{};      ///< the same unadjusted: mean of users who ever gave it - of those who never did
-  Contrast responses;              ///< retention after a response with it and without it, unadjusted
-  Interval within_user{};          ///< retention after it - after other responses of the same user
-  std::int64_t within_users = 0;   ///< users with both
-  Interval within_return{};        ///< the same of coming back on the next day
+  std::string missing;       ///< why it cannot be judged; empty: it can
+  RetentionModel users;      ///< users who ever gave it against those who never did
+  RetentionModel responses;  ///< after a response with it against after one without it
+  /// Users, since satisfaction is theirs; responses where (nearly) all users ever gave it.
+  const RetentionModel& judged() const { return users.missing.empty() ? users : responses; }
+  Interval user_difference{};     ///< unadjusted: mean retention of users who ever gave it - of those who never did
+  Contrast after;                 ///< retention after a response with it and without it, unadjusted
+  Interval within_user{};         ///< retention after it - after other responses of the same user
+  std::int64_t within_users = 0;  ///< users with both
+  Interval within_return{};       ///< the same of coming back on the next day
   std::int64_t within_return_users = 0;
 };
 

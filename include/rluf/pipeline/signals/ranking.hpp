@@ -4,9 +4,8 @@
 /// Each criterion passes, fails, or cannot be judged, and has a score from 0 to 1:
 ///   available    events >= needed events, and share of users who gave it >= signals.min_user_share;
 ///                score min(1, events / needed events)
-///   tied         lower bound L of the adjusted odds ratio of retention > signals.min_odds_ratio, and the same users
-///   are
-///                not retained less after it (interval of the within-user difference not wholly below 0);
+///   tied         lower bound L of the adjusted odds ratio of retention (Tie::judged) > signals.min_odds_ratio, and
+///                the same users are not retained less after it (within-user interval not wholly below 0);
 ///                score max(0, (L - 1) / (L + 1)), Yule's Q of the lower bound
 ///   unambiguous  contradiction ratio <= signals.max_contradiction (signals of the other kind with it / without it),
 ///                drift <= signals.max_drift, share of events from reactors <= signals.max_reactor_share;
