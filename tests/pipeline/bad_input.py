@@ -65,6 +65,7 @@ def answers(name, count, prompt):
 same, other = answers("a", 3, lambda i: f"p{i}"), answers("b", 3, lambda i: f"q{i}" if i == 1 else f"p{i}")
 fewer = answers("c", 2, lambda i: f"p{i}")
 pair = {"prompt": "p", "chosen": "a", "rejected": "b"}
+inputs_of_log = f"--data.interactions={world}/interactions.jsonl.gz"
 # name, command, settings, exit code, what the one message must hold
 cases = [
     # files
@@ -95,6 +96,17 @@ cases = [
     ("no positives", "dataset", [log("none", each(lambda row: row["signals"].update(love=0)))], 3, ["signals.love is 0 in every"]),
     ("all positives", "dataset", [log("all", each(lambda row: row["signals"].update(love=1)))], 3, ["signals.love is 1 in every"]),
     ("only one user", "dataset", [log("user", each(lambda row: row.update(user_id="u1")))], 3, ["one user"]),
+    # comparing the signals
+    ("signals: missing field", "signals", [log("s_field", one(lambda row: row.pop("timestamp")))], 3, ["s_field:6", "timestamp"]),
+    ("signals: no JSON", "signals", [log("s_json", line(7, b'{"user_id": '))], 3, ["s_json:7: broken JSON"]),
+    ("signals: only one user", "signals", [log("s_user", each(lambda row: row.update(user_id="u1")))], 3, ["one user"]),
+    ("signals: none", "signals", [log("s_none", each(lambda row: row.update(signals={})))], 3, ["no field of signals{}"]),
+    ("signals: all 0", "signals", [log("s_zero", each(lambda row: row.update(signals={"love": 0})))], 3, ["every signal is 0"]),
+    ("signals: no object", "signals", [log("s_list", one(lambda row: row.update(signals=[1])))], 3, ["s_list:6", "no object"]),
+    ("signals: retention that is none", "signals", [log("s_stay", one(lambda row: row.update(retained_14d=7)))], 3, ["s_stay:6", "retained_14d"]),
+    ("signals: one slice of time", "signals", ["--signals.time_slices=1"], 2, ["signals.time_slices", "2 to"]),
+    ("unknown treatment of reactors", "dataset", ["--data.reactors=some"], 2, ["data.reactors", "keep"]),
+    ("auto before the comparison", "dataset", ["--data.signal=auto", inputs_of_log], 2, ["data/signals.json is missing", "rluf signals"]),
     # candidates
     ("candidates with different prompts", "evaluate", [f"--data.candidates={same},{other}"], 3, ["b.jsonl:2", '"q1"', '"p1"']),
     ("candidates with fewer prompts", "evaluate", [f"--data.candidates={same},{fewer}"], 3, ["c.jsonl ends after 2 prompts"]),

@@ -55,13 +55,13 @@ check((runs[1] / "models/reference/model.safetensors").read_bytes() != (runs[1] 
 page = (runs[2] / "report.html").read_text()
 check('class="missing"' not in page, "every picture and stage is in the report: "
       + "; ".join(re.findall(r'class="missing">([^<]*)', page)))
-check(page.count("<svg") == 21, f"the report has {page.count('<svg')} pictures, not 21")
+check(page.count("<svg") == 25, f"the report has {page.count('<svg')} pictures, not 25")
 for label in ("love per response in the A/B test with love weight 0.3", "mean P[Love]", "helpfulness reward", "true safety",
-              "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC"):
+              "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC", "odds ratio, adjusted"):
     check(label in page, f"the report holds '{label}'")
 
 again = rluf("run", tiny, f"--run.directory={runs[1]}")
-check(again.returncode == 0 and again.stderr.count("skipped") >= 7, "a second run skips what is done\n" + again.stderr)
+check(again.returncode == 0 and again.stderr.count("skipped") >= 8, "a second run skips what is done\n" + again.stderr)
 changed = rluf("run", tiny, f"--run.directory={runs[1]}", "--sft.learning_rate=0.5")
 check(changed.returncode == 2 and "sft.learning_rate" in changed.stderr, "changed options are named\n" + changed.stderr)
 
@@ -94,7 +94,7 @@ check(result.returncode == 0, f"straight run\n{result.stderr[-1500:]}")
 random = random.Random(7)
 training = {"sft": "sft", "love": "reward", "helpfulness": "reward", "safety": "reward", "policy_w0.0": "policy",
             "policy_w0.3": "policy"}
-order = ["simulate", "dataset", "sft", "reward", "evaluate", "policy", "validate"]
+order = ["simulate", "signals", "dataset", "sft", "reward", "evaluate", "policy", "validate"]
 cases = 0
 for part in list(training) + random.choices(list(training), k=4):
     n, ranks, stage = random.randrange(1, 8), random.randrange(1, 5), training[part]

@@ -19,8 +19,9 @@ for match in re.finditer(r"rluf_room\((\w+)((?:\s[^)]*)?)\)", cmake):
     words = re.search(r"USES((?: \w+)*?)(?: LIBRARIES| PRECOMPILE|$)", match[2])
     uses[match[1]] = words[1].split() if words else []
 stages = re.search(r"foreach\(stage ([^)]*)\)", cmake)[1].split()
+below = re.search(r"USES \$\{earlier\} ([\w ]+)\)", cmake)[1].split()
 for i, stage in enumerate(stages):
-    uses[stage] = ["model"] + stages[:i]
+    uses[stage] = below + stages[:i]
 rooms = list(uses)
 if len(rooms) < 10:
     sys.exit("src/CMakeLists.txt could not be read: too few rooms found")
@@ -39,6 +40,7 @@ homes = [
     (r"hdf5\.h|H5.*public\.h", {"io"}),
     (r"pcre2.*", {"tokenizer"}),
     (r"boost/program_options.*", {"config"}),
+    (r"boost/math/.*", {"statistics"}),
     (r"boost/iostreams.*|zlib\.h", {"io"}),
     (r"Kokkos_.*", {"kernels", "parallel"}),
     (r"torch/torch\.h", {"model", *stages}),

@@ -43,6 +43,20 @@ void check_context(const DataOptions& options, const std::string& folder) {
         "longer documents could not be read", "lower data.max_tokens");
 }
 
+/// The label and the users to look at, where they come from the stage signals. Not collective.
+SignalChoice choice_of(const DataOptions& options, const RunDirectory& directory) {
+  if (options.interactions.empty() || (options.signal != "auto" && options.reactors == "keep")) return {};
+  const SignalChoice choice = read_signal_choice(signal_choice_path(directory));
+  if (options.signal == "auto" && choice.recommended.empty())
+    fail_input("data.signal = auto, but no signal is recommended", choice.reason,
+               "name one by data.signal, or see [signals] for what is asked of it");
+  const std::string& label = options.signal == "auto" ? choice.recommended : options.signal;
+  if (options.reactors != "keep" && !choice.reactors.contains(label))
+    fail_input(concat("data.reactors = ", options.reactors, ": the stage signals lists nobody for \"", label, "\""),
+               "it is no field of the log that was compared", "run rluf signals again, or set data.reactors = keep");
+  return choice;
+}
+
 }  // namespace
 
 std::int64_t dataset_memory_bytes(const StageContext& context) {
@@ -57,7 +71,10 @@ void run_dataset(const DataOptions& options, const StageContext& context) {
     fail_input("model.base is empty", "texts are stored as tokens of its tokenizer", "set it to a Hugging Face folder");
   const std::vector<Input> inputs = inputs_of(options);
   std::unique_ptr<ModelText> text;
+  DataOptions data = options;
+  SignalChoice choice;
   guarded(comm, [&] {
+    choice = choice_of(options, context.directory);
     for (const Input& input : inputs) {
       if (input.path.empty()) continue;
       std::error_code error;
@@ -69,7 +86,12 @@ void run_dataset(const DataOptions& options, const StageContext& context) {
     check_context(options, context.model.base);
     text = load_model_text(context.model.base, context.model);
   });
-  const BuildContext build{.data = options,
+  if (options.signal == "auto" && !choice.recommended.empty()) {
+    data.signal = choice.recommended;
+    log_info(concat("dataset: data.signal = auto is ", choice.reason));
+  }
+  const BuildContext build{.data = data,
+                           .reactors = choice.reactors[data.signal],
                            .text = *text,
                            .comm = comm,
                            .seed = context.seed(),

@@ -19,7 +19,14 @@ void DataOptions::describe(OptionTable& table) {
        .allow_empty = true});
   table.add("online", &online,
             {.text = "JSON file with the known online love_rate of each candidate", .allow_empty = true});
-  table.add("signal", &signal, {.text = "field of signals{} that is the label of the love model"});
+  table.add(
+      "signal", &signal,
+      {.text = "field of signals{} that is the label of the love model; auto: what the stage signals recommends"});
+  table.add(
+      "reactors", &reactors,
+      {.text = "positives of users who give the signal beyond chance, whom the stage signals lists: keep all, cap "
+               "(keep the first ones, see signals.user_cap), drop all",
+       .choices = {"keep", "cap", "drop"}});
   table.add("max_turns", &max_turns,
             {.text = "messages of context that are kept, the newest", .unit = "messages", .low = 1, .high = 1000});
   table.add("max_tokens", &max_tokens,

@@ -8,6 +8,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 #include "row_order.hpp"
 #include "row_reader.hpp"
 #include "row_writer.hpp"
@@ -15,40 +16,20 @@
 namespace rluf {
 namespace {
 
-/// Text that two rows share only if user, messages and response are equal: parts with their lengths in front.
-std::string identity_text(const std::string& user, const std::vector<Message>& messages, const std::string& response) {
-  std::string text;
-  const auto add = [&](const std::string& part) { text += std::to_string(part.size()) + ":" + part; };
-  add(user);
-  for (const Message& message : messages) {
-    add(message.role);
-    add(message.content);
-  }
-  add(response);
-  return text;
-}
-
 Rows read_log(const std::string& input, const std::string& output, ByteSpool& spool, const BuildContext& context) {
-  const auto user_key = hash_key("user " + context.data.user_key);
   const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     const std::string response = text_member(json, "response", place);
-    const Json& user_field = member(json, "user_id", place);
-    if (!user_field.is_string() && !user_field.is_number_integer())
-      place.fail("the field \"user_id\" is neither text nor an integer", "users are told apart by it");
-    const std::string user = user_field.is_string() ? user_field.get<std::string>() : user_field.dump();
+    const std::string user = user_of(json, place.path, place.line);
     const Json& signals = member(json, "signals", place);
     if (!signals.is_object()) place.fail("the field \"signals\" is no object", "the label is read from it");
     const double label = number_member(signals, context.data.signal.c_str(), place);
     if (label != 0.0 && label != 1.0)
       place.fail(concat("signals.", context.data.signal, " is ", label), "a label is 0 or 1");
-    const double time = number_member(json, "timestamp", place);
-    if (!(std::abs(time) < 1e15)) place.fail("the field \"timestamp\" is out of range", "it is in seconds");
-    row.timestamp = static_cast<std::int64_t>(std::floor(time));
+    row.timestamp = time_of(json, place.path, place.line);
     row.value = label;
-    row.user = static_cast<std::int64_t>(siphash(user_key, user));
-    const std::string identity = identity_text(user, messages, response);
-    row.key = {siphash({2, 0}, identity), siphash({3, 0}, identity)};
+    row.user = static_cast<std::int64_t>(user_hash(context.data.user_key, user));
+    row.key = interaction_key(user, messages, response);
     const RenderedDocument rendered =
         render_document(messages, response, context.text, context.data.max_turns, context.data.max_tokens);
     count_truncation(row, rendered);
@@ -76,19 +57,36 @@ std::int64_t count_out_of_order(const Rows& mine, const Communicator& comm) {
   return comm.all_reduce(count);
 }
 
-/// Keeps the first of equal rows in the order. @return how many were removed, of all ranks. @collective
-std::int64_t remove_duplicates(Rows& mine, const Order& order, const Communicator& comm) {
-  const Rows marked = mark_repeated(mine, order, comm);
+/// @return how many rows were removed, of all ranks. @collective
+std::int64_t remove_rows(Rows& mine, const Communicator& comm, const std::function<bool(const Row&)>& goes) {
   Rows kept(mine.beside());
   std::int64_t removed = 0;
   guarded(comm, [&] {
-    marked.for_each([&](const Row& row) {
-      removed += row.dropped;
-      if (!row.dropped) kept.append(row);
+    mine.for_each([&](const Row& row) {
+      if (goes(row)) {
+        ++removed;
+      } else {
+        kept.append(row);
+      }
     });
   });
   mine = std::move(kept);
   return comm.all_reduce(removed);
+}
+
+/// Keeps the first of equal rows in the order. @return how many were removed, of all ranks. @collective
+std::int64_t remove_duplicates(Rows& mine, const Order& order, const Communicator& comm) {
+  mine = mark_repeated(mine, order, comm);
+  return remove_rows(mine, comm, [](const Row& row) { return row.dropped; });
+}
+
+/// Leaves out positives of users whom the stage signals lists, as data.reactors says. @return how many, of all ranks.
+/// @collective
+std::int64_t remove_reactors(Rows& mine, const BuildContext& context) {
+  return remove_rows(mine, context.comm, [&](const Row& row) {
+    return row.value > 0.5 && leaves_out(context.reactors, context.data.reactors, static_cast<std::uint64_t>(row.user),
+                                         row.timestamp, row.line);
+  });
 }
 
 void write_split(Hdf5File& file, const std::string& group, const Rows& mine, const ByteSpool& spool,
@@ -162,7 +160,8 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
   ByteSpool spool(output);
   Rows mine = read_log(input, output, spool, context);
   const std::int64_t read = comm.all_reduce(mine.size()), out_of_order = count_out_of_order(mine, comm),
-                     duplicates = remove_duplicates(mine, by_time, comm);
+                     duplicates = remove_duplicates(mine, by_time, comm),
+                     dropped_reactions = remove_reactors(mine, context);
   mine = sort_rows(mine, by_time, comm);
   const auto time_of = [&](std::int64_t i) { return mine.at(i).timestamp; };
   const std::int64_t first = comm.exclusive_scan(mine.size()),
@@ -204,10 +203,13 @@ nlohmann::json build_love(const std::string& input, const std::string& output, c
   file.write_attribute("about", context.about);
   file.commit();
 
-  RLUF_ASSERT(read == num_written - repeated_positives + dropped_negatives + counts.num_holdout + duplicates);
+  RLUF_ASSERT(read == num_written - repeated_positives + dropped_negatives + counts.num_holdout + duplicates +
+                          dropped_reactions);
   return {{"file", input},
           {"read", read},
+          {"signal", context.data.signal},
           {"duplicates", duplicates},
+          {"dropped_reactions", dropped_reactions},
           {"dropped_negatives", dropped_negatives},
           {"repeated_positives", repeated_positives},
           {"train", num_written},

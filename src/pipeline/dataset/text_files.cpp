@@ -4,6 +4,7 @@
 
 #include "dataset_files.hpp"
 #include "rluf/core/error.hpp"
+#include "rluf/core/hash.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
 #include "row_order.hpp"

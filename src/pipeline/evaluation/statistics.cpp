@@ -4,12 +4,12 @@
 #include <cmath>
 #include <cstdio>
 #include <limits>
-#include <numbers>
 #include <numeric>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/kernels/reductions.hpp"
+#include "rluf/statistics/distributions.hpp"
 
 namespace rluf {
 namespace {
@@ -26,19 +26,6 @@ std::vector<std::size_t> order_of(const std::vector<double>& means) {
 }
 
 }  // namespace
-
-double normal_quantile(double p) {
-  RLUF_ASSERT(p > 0 && p < 1);
-  if (p > 0.5) return -normal_quantile(1 - p);
-  // erfc keeps its relative accuracy in the lower tail, so halving an interval gives every digit; 100 steps cost
-  // nothing here and need no table of constants.
-  double low = -40, high = 0;
-  for (int step = 0; step < 100; ++step) {
-    const double middle = (low + high) / 2;
-    (0.5 * std::erfc(-middle / std::numbers::sqrt2) < p ? low : high) = middle;
-  }
-  return (low + high) / 2;
-}
 
 Interval fisher_interval(double r, std::int64_t n, double confidence) {
   if (n < 4 || !std::isfinite(r)) return {r, kNaN, kNaN};

@@ -62,6 +62,13 @@ void RunConfig::check(const std::string& command) const {
     fail_room("policy.max_new_tokens", policy.max_new_tokens, data.max_tokens);
   if (runs("validate") && validate.max_new_tokens >= data.max_tokens)
     fail_room("validate.max_new_tokens", validate.max_new_tokens, data.max_tokens);
+  if (command == "signals" && (!signals.enabled || data.interactions.empty()))
+    fail_input(signals.enabled ? "data.interactions is empty" : "signals.enabled = false",
+               "there is nothing to compare", "set it, or leave the command out");
+  if (command == "run" && !signals.enabled && (data.signal == "auto" || data.reactors != "keep"))
+    fail_input(concat(data.signal == "auto" ? "data.signal = auto" : "data.reactors = " + data.reactors,
+                      " with signals.enabled = false"),
+               "the stage signals finds the signal and the users", "set signals.enabled = true, or change that option");
   if (command == "run") check_sources(*this);
 }
 

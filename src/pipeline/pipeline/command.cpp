@@ -8,14 +8,15 @@
 
 #include "restart.hpp"
 #include "rluf/core/error.hpp"
+#include "rluf/core/hash.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/parallel/run_control.hpp"
 #include "rluf/parallel/watchdog.hpp"
-#include "rluf/pipeline/dataset/selection.hpp"
 #include "rluf/pipeline/pipeline/run_config.hpp"
 #include "rluf/pipeline/pipeline/run_status.hpp"
 #include "rluf/pipeline/pipeline/tools.hpp"
+#include "rluf/pipeline/signals/signal_choice.hpp"
 
 namespace rluf {
 namespace {
@@ -74,8 +75,15 @@ std::string versions() {
 struct PlannedStage {
   Stage stage;
   Json identity;
-  bool is_done = false;
+  bool may_skip = false, is_done = false;
 };
+
+/// What data/signals.json says now, for the stages that learn from it. Not collective.
+Json choice_now(const RunConfig& config, const RunDirectory& directory) {
+  return choice_identity(signal_choice_path(directory), config.data.signal, config.data.reactors);
+}
+bool takes_choice(const RunConfig& config) { return config.data.signal == "auto" || config.data.reactors != "keep"; }
+bool is_before_choice(const Stage& stage) { return stage.name == "simulate" || stage.name == "signals"; }
 
 /// The stages of a command: all for "run", else the one of that name.
 std::vector<Stage> stages_of(const std::string& command, const RunConfig& config) {
@@ -84,18 +92,33 @@ std::vector<Stage> stages_of(const std::string& command, const RunConfig& config
   return stages;
 }
 
+/// Whether the stage need not be done, with the choice of signal that is there now. @collective
+/// @throws Error(kBadInput) if it was done with another identity
+void look_whether_done(PlannedStage& planned, const RunConfig& config, const RunDirectory& directory,
+                       const Communicator& comm) {
+  if (takes_choice(config) && !is_before_choice(planned.stage)) {
+    Json choice;
+    guarded(comm, [&] { choice = choice_now(config, directory); });
+    if (choice.empty()) return;  // the signals stage is still to come
+    planned.identity.update(choice);
+  }
+  planned.is_done = planned.may_skip && directory.is_done(planned.stage.name, planned.identity);
+}
+
 /// `wanted`: "run" for all stages, else the one stage. Looks at all marks first: options that changed since a stage was
 /// finished are an error before anything is written. @collective
 std::vector<PlannedStage> plan_stages(const std::string& wanted, const RunConfig& config, const OptionTable& table,
-                                      const RunDirectory& directory) {
+                                      const RunDirectory& directory, const Communicator& comm) {
   std::vector<PlannedStage> plan;
   std::vector<std::string> sections;
   for (const Stage& stage : make_stages(config)) {
     sections.insert(sections.end(), stage.sections.begin(), stage.sections.end());
-    if (wanted != "run" && wanted != stage.name) continue;
     const Json identity = identity_of(table, sections, config);
-    const bool may_skip = wanted == "run" && stage.name != "report";
-    plan.push_back({stage, identity, may_skip && directory.is_done(stage.name, identity)});
+    // Later stages depend on what the signals stage chose, if they use it, and not on its options.
+    if (stage.name == "signals") std::erase(sections, "signals");
+    if (wanted != "run" && wanted != stage.name) continue;
+    plan.push_back({stage, identity, wanted == "run" && stage.name != "report"});
+    look_whether_done(plan.back(), config, directory, comm);
   }
   return plan;
 }
@@ -110,7 +133,7 @@ std::int64_t estimate_mib(const Stage& stage, const StageContext& context) {
   }
   // Code and work buffers of the libraries, which come into memory when they are first used.
   const std::int64_t program = std::max<std::int64_t>(resident_memory_bytes(), kProgramBytes);
-  const bool computes = stage.name != "simulate" && stage.name != "dataset";
+  const bool computes = stage.name != "simulate" && stage.name != "signals" && stage.name != "dataset";
   if (computes && context.model.compute == "bf16" && context.device.is_cpu()) bytes += kBfloat16KernelBytes;
   return context.grid.world.all_reduce((program + bytes) >> 20, Reduce::kMax);
 }
@@ -140,7 +163,9 @@ void run_stage(const Stage& stage, const StageContext& context) {
 }
 
 void run_stages(const std::vector<PlannedStage>& plan, const RunConfig& config, const StageContext& context) {
-  for (const auto& [stage, identity, is_done] : plan) {
+  for (PlannedStage planned : plan) {
+    look_whether_done(planned, config, context.directory, context.grid.world);
+    const auto& [stage, identity, may_skip, is_done] = planned;
     if (is_done) {
       log_info(concat(stage.name, ": done before, skipped"));
       continue;
@@ -227,7 +252,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
 
   const RunDirectory directory(config.run.directory, grid.world, config.run.checkpoints);
   // Errors in the options of a start that cannot work end it before it touches lock or log.
-  plan_stages(line.command, config, table, directory);
+  plan_stages(line.command, config, table, directory, grid.world);
   const double seconds_left = job_seconds_left(config.run);
   RunStatus status(directory,
                    {{"command", line.command},
@@ -256,7 +281,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
     log_info(concat("the job ends in ", std::lround(seconds_left / 60), " min: it will stop with a checkpoint before"));
   }
   prepare_restart(config.run.restart, stages_of(line.command, config), make_stages(config), directory, grid.world);
-  const auto plan = plan_stages(line.command, config, table, directory);
+  const auto plan = plan_stages(line.command, config, table, directory, grid.world);
   const StageContext context{.run = config.run,
                              .model = config.model,
                              .directory = directory,

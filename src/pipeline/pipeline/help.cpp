@@ -19,6 +19,9 @@ const std::vector<CommandHelp>& commands() {
       {"simulate", kStageUsage,
        "Make a small chat world with known truth: log, pairs, prompts, candidates, an untrained model.",
        "rluf simulate inputs/quickstart.ini --simulate.rows=100000"},
+      {"signals", kStageUsage,
+       "Compare the users' signals in the log: how often, how tied to retention, how unambiguous; recommend one.",
+       "mpirun -n 4 rluf signals inputs/smollm2.ini --data.interactions=log.jsonl.gz"},
       {"dataset", kStageUsage, "Turn the log and the preference files into HDF5 data sets and account for every row.",
        "mpirun -n 4 rluf dataset inputs/smollm2.ini --data.interactions=log.jsonl.gz"},
       {"sft", kStageUsage, "Make the reference policy: supervised training on data.sft, or a copy of model.base.",
@@ -116,7 +119,8 @@ std::string help_text(const std::string& name) {
   std::string text =
       "rluf: reinforcement learning from user feedback, as one batch job.\n\n"
       "Turns a log of user reactions (a heart here and there) into a better chat model:\n"
-      "  log -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> report\n\n"
+      "  log -> signals -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> "
+      "report\n\n"
       "Usage:\n"
       "  rluf COMMAND [FILE.ini ...] [--section.key=value ...]      alone, or under mpirun or srun\n"
       "  A FILE.ini holds [section] and key = value lines. Later files override earlier ones, the command line "

@@ -2,6 +2,7 @@
 
 #include "rluf/pipeline/dataset/build_dataset.hpp"
 #include "rluf/pipeline/report/report.hpp"
+#include "rluf/pipeline/signals/compare_signals.hpp"
 
 namespace rluf {
 
@@ -49,6 +50,7 @@ OptionTable RunConfig::table() {
   parallel.describe(table);
   model.describe(table);
   simulate.describe(table);
+  signals.describe(table);
   data.describe(table);
   sft.describe(table);
   reward.describe(table);
@@ -92,6 +94,15 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                       {},
                       [&](const StageContext& context) { run_simulate(config.simulate, context); },
                       [&](const StageContext&) { return simulate_memory_bytes(config.simulate); }});
+  const auto log = [&] { return SignalInput{config.data.interactions, config.data.user_key, config.data.max_rows}; };
+  if (config.signals.enabled)
+    stages.push_back({"signals",
+                      "which signal to learn from",
+                      "tables/signals.json",
+                      {"signals", "data"},
+                      {},
+                      [=, &config](const StageContext& context) { run_signals(config.signals, log(), context); },
+                      [=](const StageContext& context) { return signals_memory_bytes(log(), context); }});
   stages.push_back({"dataset",
                     "log lines to HDF5, every row accounted for",
                     "tables/dataset.json",

@@ -36,9 +36,13 @@ class InputCheck {
                " GiB free"));
   }
 
+  void interactions() const {
+    rows("data.interactions", config_.data.interactions, {"messages", "response", "signals", "timestamp", "user_id"});
+  }
+
   void data() const {
     const DataOptions& data = config_.data;
-    rows("data.interactions", data.interactions, {"messages", "response", "signals", "timestamp", "user_id"});
+    interactions();
     rows("data.helpfulness_pairs", data.helpfulness_pairs, {"prompt", "chosen", "rejected"});
     rows("data.safety_pairs", data.safety_pairs, {"prompt", "chosen", "rejected"});
     rows("data.prompts", data.prompts, {"prompt"});
@@ -128,7 +132,8 @@ class InputCheck {
         read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, number), path, number);
       } else if (name == "signals") {
         const Json signals = field<Json>(row, name, path, number);
-        if (!signals.is_object() || !signals.contains(config_.data.signal))
+        const bool any = command_ == "signals" || config_.data.signal == "auto";
+        if (!signals.is_object() || (!any && !signals.contains(config_.data.signal)))
           fail_data(concat(path, ":", number, ": signals has no field \"", config_.data.signal, "\""),
                     concat(option, " needs it as data.signal"), "check the file, or choose another data.signal");
       } else if (name == "timestamp" || name == "user_id") {
@@ -147,7 +152,10 @@ class InputCheck {
 /// What each stage reads, apart from what the same command makes before it.
 void check_command(const RunConfig& config, const std::string& command, const InputCheck& check) {
   const bool whole = command == "run";
+  if (command == "signals") check.interactions();
   if (whole || command == "dataset") check.data();
+  if (command == "dataset" && (config.data.signal == "auto" || config.data.reactors != "keep"))
+    check.made("data/signals.json", "signals");
   if (command == "sft") {
     check.model("model.base", config.model.base, true);
     if (!config.data.sft.empty()) check.made("data/sft.h5", "dataset");

@@ -48,6 +48,7 @@ std::string options_section(const RunDirectory& directory) {
 
 std::string page(const RunDirectory& directory) {
   const std::vector<Section> sections{{"summary", "What came out", summary_section},
+                                      {"signals", "Signals", signals_section},
                                       {"data", "Data", data_section},
                                       {"rewards", "Reward models", rewards_section},
                                       {"ranking", "Offline ranking of candidates", evaluation_section},

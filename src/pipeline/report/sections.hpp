@@ -15,6 +15,7 @@ std::string paper_says(const std::string& text);
 
 /// Findings of the paper beside those of this run.
 std::string summary_section(const RunDirectory& directory);
+std::string signals_section(const RunDirectory& directory);
 std::string data_section(const RunDirectory& directory);
 std::string rewards_section(const RunDirectory& directory);
 std::string evaluation_section(const RunDirectory& directory);

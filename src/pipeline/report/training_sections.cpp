@@ -56,8 +56,10 @@ std::string data_section(const RunDirectory& directory) {
       parts.push_back(part);
     }
   // Known members in the order in which rows are lost; whatever a stage adds later follows.
-  std::vector<Measure> measures{{"read", "rows read"},
+  std::vector<Measure> measures{{"signal", "label"},
+                                {"read", "rows read"},
                                 {"duplicates", "dropped: exact duplicates"},
+                                {"dropped_reactions", "dropped: positives of users beyond chance (data.reactors)"},
                                 {"identical_responses", "dropped: both responses equal"},
                                 {"dropped", "dropped: other reasons"},
                                 {"dropped_negatives", "dropped: negatives, to balance the labels"},

@@ -166,17 +166,6 @@ std::pair<double, double> calibration_line(const BinaryScores& scores, const std
   return {kNaN, kNaN};
 }
 
-nlohmann::json Interval::to_json() const {
-  if (!std::isfinite(value))
-    return {{"value", nullptr}, {"reason", "undefined on these data (a single class, or constant scores)"}};
-  nlohmann::json json{{"value", value}};
-  if (std::isfinite(low) && std::isfinite(high)) {
-    json["low"] = low;
-    json["high"] = high;
-  }
-  return json;
-}
-
 Interval percentile_interval(double value, std::vector<double> replicates) {
   std::erase_if(replicates, [](double x) { return !std::isfinite(x); });
   if (replicates.size() < 20) return {value, kNaN, kNaN};

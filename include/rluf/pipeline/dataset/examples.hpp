@@ -7,6 +7,7 @@
 
 #include "rluf/io/hdf5_file.hpp"
 #include "rluf/model/model_options.hpp"
+#include "rluf/tokenizer/messages.hpp"
 
 namespace rluf {
 
@@ -90,8 +91,5 @@ RenderedDocument render_prompt_counted(const std::vector<Message>& messages, con
                                        std::int64_t max_turns, std::int64_t max_tokens);
 TokenIds render_prompt(const std::vector<Message>& messages, const ModelText& text, std::int64_t max_turns,
                        std::int64_t max_tokens);
-
-/// messages / prompt field of a JSON row ([{role, content}] or a plain string, which is one user message).
-std::vector<Message> read_messages(const nlohmann::json& value, const std::string& path, std::int64_t line_number);
 
 }  // namespace rluf

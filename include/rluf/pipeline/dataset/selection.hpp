@@ -1,20 +1,13 @@
 #pragma once
-/// Rules of which rows are trained on: chronological hold-out, balance of labels, keyed hashes.
-#include <array>
+/// Rules of which rows are trained on: chronological hold-out, balance of labels.
 #include <cstdint>
 #include <functional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
-
-/// SipHash-2-4. @source Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012
-std::uint64_t siphash(std::array<std::uint64_t, 2> key, std::string_view bytes);
-/// 128-bit key of a passphrase.
-std::array<std::uint64_t, 2> hash_key(const std::string& passphrase);
 
 /// Position of the first row of the hold-out among all ranks' rows sorted by time, of which `count` are this rank's,
 /// with times time_of(0 ... count - 1): about `share` of the rows, never parting equal timestamps (rows as old as the

@@ -9,9 +9,6 @@
 
 namespace rluf {
 
-/// z with Phi(z) = p, for 0 < p < 1.
-double normal_quantile(double p);
-
 /// Interval of a correlation by Fisher's z: tanh(atanh(r) +- z / sqrt(n - 3)). NaN bounds below four points, and where
 /// r is undefined. @source Fisher 1921
 Interval fisher_interval(double r, std::int64_t n, double confidence = 0.95);

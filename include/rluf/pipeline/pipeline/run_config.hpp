@@ -7,6 +7,7 @@
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/reward/reward.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
+#include "rluf/pipeline/signals/signal_options.hpp"
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
 #include "rluf/pipeline/validation/ab_log.hpp"
@@ -19,6 +20,7 @@ struct RunConfig {
   ParallelOptions parallel;
   ModelOptions model;
   SimulationOptions simulate;
+  SignalOptions signals;
   DataOptions data;
   SftOptions sft;
   RewardOptions reward;

@@ -2,8 +2,9 @@
 /// How good scores are: discrimination, calibration, length bias, each with an interval. Pure functions.
 #include <cstdint>
 #include <functional>
-#include <nlohmann/json.hpp>
 #include <vector>
+
+#include "rluf/statistics/interval.hpp"
 
 namespace rluf {
 
@@ -37,10 +38,6 @@ struct ReliabilityBin {
 std::vector<ReliabilityBin> reliability(const BinaryScores& scores, int num_bins = 10);
 
 /// Percentile interval (95 %) of a statistic under resampling of whole clusters. NaN replicates are left out.
-struct Interval {
-  double value, low, high;
-  nlohmann::json to_json() const;  ///< {"value", "low", "high"}; null with a reason where undefined
-};
 Interval bootstrap_interval(const std::vector<std::int64_t>& clusters, std::int64_t num_clusters, int num_replicates,
                             std::uint64_t seed,
                             const std::function<double(const std::vector<double>& weights)>& statistic);

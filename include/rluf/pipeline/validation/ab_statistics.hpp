@@ -3,16 +3,10 @@
 #include <cstdint>
 #include <span>
 
-#include "rluf/pipeline/reward/metrics.hpp"
+#include "rluf/statistics/distributions.hpp"
+#include "rluf/statistics/ratio.hpp"
 
 namespace rluf {
-
-/// A ratio of sums over independent users, such as hearts / responses, with its sampling variance.
-struct Ratio {
-  double value = 0, variance = 0;  ///< NaN where undefined (fewer than two users, or no responses)
-  std::int64_t num_users = 0;
-  double denominator = 0;  ///< sum over the users
-};
 
 /// R = sum N / sum D with Var R = (s_N^2 - 2 R s_ND + R^2 s_D^2) / (n mean_D^2), n users with n - 1 in the moments.
 /// A user's responses may depend on each other in any way; users must not. Users without responses belong in too.
@@ -20,15 +14,6 @@ struct Ratio {
 /// @source delta method for a ratio metric: Deng, Knoblich and Lu, "Applying the delta method in metric analytics",
 /// KDD 2018 (arXiv 1803.06336), section 3.2
 Ratio ratio_of_sums(std::span<const double> numerators, std::span<const double> denominators);
-
-/// value -+ z sqrt(variance).
-Interval normal_interval(double value, double variance, double confidence = 0.95);
-
-/// Interval of a rate that stays within 0..1 and is there without a single event: Wilson's, with the effective sample
-/// size responses / design effect. A rate of 0 or 1 shows no spread, so `usual_effect` stands in for its own.
-/// @source Wilson 1927; effective sample sizes: Korn and Graubard, "Confidence intervals for proportions with small
-/// expected number of positive counts estimated from survey data", Survey Methodology 24, 1998
-Interval rate_interval(const Ratio& rate, double usual_effect, double confidence = 0.95);
 
 /// What treatment changes against control; the two share no user.
 struct RatioComparison {
@@ -39,10 +24,6 @@ struct RatioComparison {
 /// Bounds and p are NaN where one side shows no spread at all (not one heart, say): its variance is unknown, not 0.
 /// Var(a / b) = Var(a) / b^2 + a^2 Var(b) / b^4 by the delta method. @source as ratio_of_sums
 RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, double confidence = 0.95);
-
-/// Variance of a rate relative to that of as many independent responses: 1 + (m - 1) ICC for users of m responses.
-/// NaN for a rate of 0 or 1. @source Kish, "Survey sampling", 1965
-double design_effect(const Ratio& rate);
 
 /// Responses an arm needs to see `rate` turn into rate * (1 + lift), if responses were independent:
 /// (z_{1 - alpha/2} + z_power)^2 (p q + p' q') / (p' - p)^2. NaN for a lift of 0 or rates outside 0..1.
@@ -60,7 +41,4 @@ struct ChiSquare {
 };
 /// Pearson's test of equal shares. @shape counts [num_arms], at least 2 @source Pearson 1900
 ChiSquare equal_shares_test(std::span<const std::int64_t> counts);
-/// P(X >= statistic) for a chi-square variable. @source DLMF 8.11.4 (series) and 8.9.2 (continued fraction)
-double chi_square_tail(double statistic, std::int64_t degrees_of_freedom);
-
 }  // namespace rluf

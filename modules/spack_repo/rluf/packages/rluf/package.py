@@ -21,7 +21,7 @@ class Rluf(CMakePackage, CudaPackage):
     depends_on("pkgconfig", type="build")
     depends_on("mpi")
     depends_on("hdf5@1.10.8:1.14 +mpi")
-    depends_on("boost@1.74: +program_options +iostreams")
+    depends_on("boost@1.74: +program_options +iostreams +math")
     depends_on("zlib-api")
     depends_on("nlohmann-json@3.11:3")
     depends_on("pcre2@10.40:10")
