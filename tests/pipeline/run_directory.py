@@ -76,14 +76,14 @@ check("jane.doe" not in bad.stderr, "the message quotes a user's row")
 
 # used.ini gives the same run: all stages are done.
 again = rluf("run", run / "used.ini", env=environment)
-check(again.returncode == 0 and again.stderr.count("done before, skipped") == 6, f"used.ini does not give the same run\n{again.stderr}")
+check(again.returncode == 0 and again.stderr.count("done before, skipped") == 7, f"used.ini does not give the same run\n{again.stderr}")
 # Options of a finished stage changed: said before anything is written.
 untouched, used = results_of(run), (run / "used.ini").read_text()
 for option, name in (("--love.learning_rate=0.25", "love.learning_rate"), ("--run.seed=9", "run.seed")):
     changed = rluf("run", *settings, option, env=environment, ranks=2)
     check_error(changed, 2, ["was done with other options", name, "(was "], f"{name} changed")
 other_key = rluf("run", *settings, env={**environment, "RLUF_TEST_KEY": "another"})
-check_error(other_key, 2, ["stage dataset was done with other options", "data.user_key"], "another key")
+check_error(other_key, 2, ["stage signals was done with other options", "data.user_key"], "another key")
 check(untouched == results_of(run) and used == (run / "used.ini").read_text(), "a refused start has changed the run")
 operational = rluf("run", *settings, "--sft.log_every_steps=1", env=environment)
 check(operational.returncode == 0, f"an option that changes no result is no other run\n{operational.stderr[-600:]}")

@@ -43,7 +43,7 @@ int count_of(const std::string& text, const std::string& part) {
 
 TEST_F(ReportTest, NamesEveryStageThatIsMissing) {
   const std::string html = page({});
-  for (const char* stage : {"dataset", "reward", "evaluate", "policy", "validate"})
+  for (const char* stage : {"signals", "dataset", "reward", "evaluate", "policy", "validate"})
     EXPECT_NE(html.find(std::string("The stage ") + stage + " has not been run"), std::string::npos) << stage;
   EXPECT_EQ(html.find("http://"), html.find("http://www.w3.org")) << "self-contained: nothing is loaded from elsewhere";
 }

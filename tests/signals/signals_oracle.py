@@ -153,17 +153,19 @@ for one in table["signals"]:
     fit = sm.GLM(users.retained, design, family=sm.families.Binomial()).fit(
         tol=1e-14, cov_type="cluster", cov_kwds={"groups": np.arange(len(users)), "use_correction": True})
     b, half = fit.params.iloc[1], z * fit.bse.iloc[1]
-    assert tie["judged_by"] == "users" and tie["odds_ratio"] == tie["users"]["odds_ratio"]
-    close(bounds(tie["odds_ratio"]), np.exp([b, b - half, b + half]), s + " odds ratio", rtol=1e-6)
-    close(tie["p"], fit.pvalues.iloc[1], s + " p", rtol=1e-5, atol=1e-12)
+    close(bounds(tie["users"]["odds_ratio"]), np.exp([b, b - half, b + half]), s + " odds ratio", rtol=1e-6)
+    close(tie["users"]["p"], fit.pvalues.iloc[1], s + " p", rtol=1e-5, atol=1e-12)
     on, off = design.copy(), design.copy()
     on[:, 1], off[:, 1] = 1, 0
     p1, p0 = fit.predict(on), fit.predict(off)
     gradient = ((p1 * (1 - p1))[:, None] * on - (p0 * (1 - p0))[:, None] * off).mean(0)
     half = z * np.sqrt(gradient @ fit.cov_params().to_numpy() @ gradient)
-    close(bounds(tie["adjusted_difference"]), [(p1 - p0).mean(), (p1 - p0).mean() - half, (p1 - p0).mean() + half], s + " adjusted", rtol=1e-6)
+    close(bounds(tie["users"]["difference"]), [(p1 - p0).mean(), (p1 - p0).mean() - half, (p1 - p0).mean() + half], s + " adjusted", rtol=1e-6)
     # Examples needed: the power of the test of the adjusted difference in a log so many times as long is the one asked for.
-    power = normal_power_het(0.15, a["needed_events"] / a["events"], 0.05, std_null=half / z, std_alternative=half / z)
+    widths = {unit: tie[unit]["difference"]["high"] - tie[unit]["difference"]["low"] for unit in ("users", "responses")}
+    assert tie["judged_by"] == min(widths, key=widths.get) and tie["odds_ratio"] == tie[tie["judged_by"]]["odds_ratio"]
+    error = min(widths.values()) / 2 / z
+    power = normal_power_het(0.15, a["needed_events"] / a["events"], 0.05, std_null=error, std_alternative=error)
     assert 0 <= power - 0.8 < 0.1, (s, power)
     single = frame.assign(x=x, earlier=np.log1p(frame.groupby("user").cumcount()))[known & frame.retained.notna()]
     columns = np.column_stack([np.ones(len(single)), single.x, single.earlier] + [single.case == c for c in most[1:]]).astype(float)

@@ -253,6 +253,13 @@ std::pair<Interval, std::int64_t> within_user(const UserLog& log, std::size_t si
 
 }  // namespace
 
+const RetentionModel& Tie::judged() const {
+  if (!users.missing.empty()) return responses;
+  if (!responses.missing.empty()) return users;
+  return responses.difference.high - responses.difference.low < users.difference.high - users.difference.low ? responses
+                                                                                                             : users;
+}
+
 Tie measure_tie(const UserLog& log, std::size_t signal, const Tally& tally, double confidence,
                 const Communicator& comm) {
   const RetentionModel none{.missing = "not tried", .odds_ratio = kUndefined, .p = kNaN, .difference = kUndefined};

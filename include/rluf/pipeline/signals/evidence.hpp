@@ -44,8 +44,9 @@ struct Tie {
   std::string missing;       ///< why it cannot be judged; empty: it can
   RetentionModel users;      ///< users who ever gave it against those who never did
   RetentionModel responses;  ///< after a response with it against after one without it
-  /// Users, since satisfaction is theirs; responses where (nearly) all users ever gave it.
-  const RetentionModel& judged() const { return users.missing.empty() ? users : responses; }
+  /// The one whose difference is known more exactly, whatever it is: users for rare signals, since satisfaction is
+  /// theirs; responses for those that nearly all users ever gave.
+  const RetentionModel& judged() const;
   Interval user_difference{};     ///< unadjusted: mean retention of users who ever gave it - of those who never did
   Contrast after;                 ///< retention after a response with it and without it, unadjusted
   Interval within_user{};         ///< retention after it - after other responses of the same user
