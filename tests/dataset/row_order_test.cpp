@@ -8,6 +8,7 @@
 #include <string>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/hash.hpp"
 #include "rluf/pipeline/dataset/selection.hpp"
 
 namespace rluf {
