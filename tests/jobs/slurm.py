@@ -37,7 +37,7 @@ def end_of(job, seconds=240):
 
 
 undisturbed, undisturbed_long = work / "undisturbed", work / "undisturbed_long"
-long = 1500  # steps that are not over before Slurm's signal
+long = 600  # steps that are not over before Slurm's signal
 for folder, count in ((undisturbed, 60), (undisturbed_long, long)):
     result = rluf("run", *[source / word if word.endswith(".ini") else word for word in steps(count)], f"--run.directory={folder}")
     check(result.returncode == 0, f"the undisturbed run\n{result.stderr[-800:]}")

@@ -34,6 +34,16 @@ TEST(Distributions, TwoSidedNormal) {
   EXPECT_TRUE(std::isnan(normal_two_sided(std::nan(""))));
 }
 
+TEST(Distributions, Hypergeometric) {
+  EXPECT_NEAR(hypergeometric(2, 3, 4, 5), 0.6, 1e-12) << "C(3, 2) C(2, 2) / C(5, 4)";
+  double sum = 0;
+  for (int k = -1; k <= 8; ++k) sum += hypergeometric(k, 7, 5, 11);
+  EXPECT_NEAR(sum, 1, 1e-12);
+  EXPECT_EQ(hypergeometric(0, 7, 5, 11), 0) << "only four lack it";
+  EXPECT_EQ(hypergeometric(0, 0, 5, 11), 1);
+  EXPECT_NEAR(normal_upper(normal_quantile(0.9)), 0.1, 1e-14);
+}
+
 TEST(BenjaminiHochberg, ExampleOfThePaper) {
   // The fifteen p values of section 3.1; at 0.05 the procedure rejects four.
   const std::vector<double> p{0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344,

@@ -8,24 +8,19 @@
 #include <unordered_map>
 
 #include "rluf/kernels/reductions.hpp"
+#include "rluf/statistics/distributions.hpp"
 
 namespace rluf {
 namespace {
 
-/// P(k of the policy's responses have the property), k = 0.., where `with` of before + after have it.
-std::vector<double> hypergeometric(std::int64_t before, std::int64_t after, std::int64_t with) {
-  const auto choose = [](std::int64_t n, std::int64_t k) {
-    const auto gamma = [](std::int64_t x) { return std::lgamma(static_cast<double>(x) + 1); };
-    return gamma(n) - gamma(k) - gamma(n - k);
-  };
-  std::vector<double> p(static_cast<std::size_t>(std::min(after, with)) + 1, 0.0);
-  for (std::int64_t k = std::max<std::int64_t>(0, with - before); k < std::ssize(p); ++k)
-    p[static_cast<std::size_t>(k)] =
-        std::exp(choose(after, k) + choose(before, with - k) - choose(before + after, with));
-  return p;
+/// P(k of the policy's responses have the property), k = 0 .. the most possible.
+std::vector<double> chances_of(const PropertyCount& count) {
+  const std::int64_t with = count.with_before + count.with_after;
+  std::vector<double> chances;
+  for (std::int64_t k = 0; k <= std::min(count.after, with); ++k)
+    chances.push_back(hypergeometric(k, with, count.after, count.before + count.after));
+  return chances;
 }
-
-std::int64_t with_of(const PropertyCount& count) { return count.with_before + count.with_after; }
 
 /// Words without ASCII punctuation at their ends; words of nothing else are left out.
 std::vector<std::string_view> plain_words(std::string_view text) {
@@ -134,7 +129,7 @@ double exchange_test(std::span<const PropertyCount> prompts) {
   std::int64_t observed = 0;
   for (const PropertyCount& count : prompts) {
     observed += count.with_after;
-    const std::vector<double> p = hypergeometric(count.before, count.after, with_of(count));
+    const std::vector<double> p = chances_of(count);
     std::vector<double> longer(sum.size() + p.size() - 1, 0.0);
     for (std::size_t i = 0; i < sum.size(); ++i)
       for (std::size_t k = 0; k < p.size(); ++k) longer[i + k] += sum[i] * p[k];
@@ -147,7 +142,7 @@ double exchange_test(std::span<const PropertyCount> prompts) {
 
 double smallest_exchange_p(std::span<const PropertyCount> prompts) {
   double p = 1;
-  for (const PropertyCount& count : prompts) p *= hypergeometric(count.before, count.after, with_of(count)).back();
+  for (const PropertyCount& count : prompts) p *= chances_of(count).back();
   return p;
 }
 
@@ -258,11 +253,7 @@ MeasureShift measure_shift(std::span<const double> before, std::span<const doubl
   for (std::size_t i = 0; i < before.size(); ++i) differences.push_back(after[i] - before[i]);
   const Moments found = moments(differences);
   const double error = std::sqrt(found.variance / found.count);
-  if (error > 0) {
-    shift.p = 0.5 * std::erfc((found.mean - tolerance) / error / std::sqrt(2.0));
-  } else {
-    shift.p = found.mean > tolerance ? 0.0 : 1.0;
-  }
+  shift.p = error > 0 ? normal_upper((found.mean - tolerance) / error) : found.mean > tolerance ? 0.0 : 1.0;
   return shift;
 }
 

@@ -7,7 +7,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/kernels/reductions.hpp"
-#include "rluf/pipeline/evaluation/statistics.hpp"
+#include "rluf/statistics/distributions.hpp"
 
 namespace rluf {
 namespace {
@@ -85,7 +85,7 @@ AdjustedDifference cuped_difference(const ArmSums& treatment, const ArmSums& con
                             sum_of(control.numerators) / sum_of(control.denominators) -
                             theta * (moments(sides[0].x).mean - moments(sides[1].x).mean);
   return {normal_interval(difference, adjusted, confidence),
-          adjusted > 0 ? std::erfc(std::abs(difference) / std::sqrt(2 * adjusted)) : kNaN, adjusted / plain};
+          adjusted > 0 ? normal_two_sided(difference / std::sqrt(adjusted)) : kNaN, adjusted / plain};
 }
 
 Interval confidence_sequence(double value, double variance, double num_users, double planned_users, double confidence) {
@@ -103,7 +103,7 @@ double always_valid_p(double difference, double variance, double tau) {
 }
 
 double non_inferiority_p(double difference, double variance, double margin) {
-  return 0.5 * std::erfc((margin - difference) / std::sqrt(2 * variance));
+  return normal_upper((margin - difference) / std::sqrt(variance));
 }
 
 std::vector<double> holm_adjusted(std::span<const double> p) {

@@ -40,7 +40,7 @@ RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, dou
   const double difference = treatment.value - control.value,
                variance = spread ? treatment.variance + control.variance : kNaN;
   comparison.difference = normal_interval(difference, variance, confidence);
-  comparison.p = variance > 0 ? std::erfc(std::abs(difference) / std::sqrt(2 * variance)) : kNaN;
+  comparison.p = variance > 0 ? normal_two_sided(difference / std::sqrt(variance)) : kNaN;
   if (control.value != 0 && std::isfinite(control.value)) {
     const double quotient = treatment.value / control.value, b2 = control.value * control.value;
     const double unknown = spread ? 0 : kNaN;
