@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/iostreams/filter/gzip.hpp>
 #include <boost/iostreams/filtering_stream.hpp>
 #include <cerrno>
@@ -11,6 +12,8 @@
 #include <sstream>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
@@ -107,6 +110,39 @@ void for_each_row(const std::string& path, int rank, int size,
                 "repair or remove the line");
     row(reader.line_number(), object);
   }
+}
+
+std::int64_t for_each_shared_row(const std::string& path, std::int64_t max_rows, const std::string& stage,
+                                 const Communicator& comm, const std::function<void(std::int64_t, const Json&)>& row) {
+  std::int64_t num_mine = 0;
+  guarded(comm, [&] {
+    LineReader reader(path);
+    const auto total = static_cast<long>(reader.size_bytes() >> 10);
+    Progress progress(stage, "KiB", total);
+    std::string line;
+    for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && reader.next(line);) {
+      if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
+      if (index++ % comm.size() != comm.rank()) continue;
+      const auto fail = [&](const std::string& problem, const char* why) {
+        fail_data(concat(path, ":", reader.line_number(), ": ", problem), why, "correct the row or leave it out");
+      };
+      Json object;
+      try {
+        object = Json::parse(line);
+      } catch (const Json::exception& error) {
+        fail(json_complaint(error), "the row cannot be read");
+      }
+      if (!object.is_object()) fail("the line is no JSON object", "a row is an object with named fields");
+      row(reader.line_number(), object);
+      if (++num_mine % 256 != 0) continue;
+      stop_here_if_requested("reading " + path);
+      progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
+    }
+    progress.update(total);
+  });
+  const std::int64_t num_rows = comm.all_reduce(num_mine);
+  if (num_rows == 0) fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
+  return num_rows;
 }
 
 template <class T>

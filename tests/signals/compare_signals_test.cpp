@@ -147,7 +147,7 @@ TEST_F(SignalsTest, AUserBeyondChanceIsListedAndCapped) {
   const ReactorLimits limits = read_signal_choice(folder_ + "/data/signals.json").reactors.at("heart");
   ASSERT_EQ(limits.size(), 1u);
   const std::uint64_t user = limits.begin()->first;
-  EXPECT_EQ(user, user_hash(key_, "5"));
+  EXPECT_EQ(user, user_hash(user_hash_key(key_), "5"));
   EXPECT_FALSE(leaves_out(limits, "keep", user, 1800000000, 1));
   EXPECT_FALSE(leaves_out(limits, "cap", user, 1700000005, 31)) << "the first one stays";
   EXPECT_TRUE(leaves_out(limits, "cap", user, 1800000000, 1));

@@ -38,6 +38,11 @@ std::string json_complaint(const nlohmann::json::exception& error);
 /// Blank lines are skipped. `row(line_number, object)`. @throws Error(kBadData) "FILE:LINE: broken JSON ..."
 void for_each_row(const std::string& path, int rank, int size,
                   const std::function<void(std::int64_t, const Json&)>& row);
+/// The same as a stage does it: row i of those that are not blank on rank i mod size, `max_rows` (0: all) of all ranks,
+/// with progress, and stopping between rows when asked to. @return rows of all ranks @collective
+/// @throws Error(kBadData) "FILE:LINE: ...", or without rows; Error(kStopped)
+std::int64_t for_each_shared_row(const std::string& path, std::int64_t max_rows, const std::string& stage,
+                                 const Communicator& comm, const std::function<void(std::int64_t, const Json&)>& row);
 /// Field of a row. @throws Error(kBadData) naming file, line and field if missing or of the wrong type
 /// T: std::string, std::int64_t (booleans count as 0 and 1), double, Json.
 template <class T>

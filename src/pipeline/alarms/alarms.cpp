@@ -12,8 +12,10 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/kernels/reductions.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/alarms/text_shift.hpp"
+#include "rluf/statistics/interval.hpp"
 
 namespace rluf {
 namespace {
@@ -44,9 +46,8 @@ std::map<std::string, double> pay_of(const RisingPhrase& phrase, std::span<const
     std::vector<bool> with(responses.size(), false);
     for (last = first; last < phrase.responses.size() && phrase.responses[last].first == p; ++last)
       with[phrase.responses[last].second] = true;
-    const auto before_with = std::count_if(phrase.responses_before.begin(), phrase.responses_before.end(),
-                                           [&](const auto& response) { return response.first == p; });
-    const auto before_without = static_cast<double>(std::ssize(prompts[p].before) - before_with);
+    const auto before_with = std::ranges::equal_range(phrase.responses_before, p, {}, &RisingPhrase::Place::first);
+    const auto before_without = static_cast<double>(std::ssize(prompts[p].before) - std::ssize(before_with));
     const auto num_with = static_cast<double>(last - first),
                num_without = static_cast<double>(responses.size()) - num_with + before_without;
     if (num_without == 0) continue;
@@ -205,11 +206,6 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
     const bool is_mantra = phrase.after_rate >= options.mantra_share && count_words(phrase.words) >= kMantraWords;
     const bool alarm =
         phrase.after_rate - phrase.before_rate >= options.phrase_rise && (closes || is_mantra || is_bought(pay));
-    Json examples = Json::array();
-    for (std::size_t i = 0; i < std::min(kNumExamples, phrase.responses.size()); ++i) {
-      const auto& [p, r] = phrase.responses[i * phrase.responses.size() / kNumExamples % phrase.responses.size()];
-      examples.push_back(example_of(prompts[p].after[r].text));
-    }
     phrases.push_back({{"phrase", example_of(phrase.words)},
                        {"before_rate", phrase.before_rate},
                        {"after_rate", phrase.after_rate},
@@ -221,6 +217,11 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
         std::any_of(named.begin(), named.end(), [&](const RisingPhrase& other) { return says(other, phrase); }))
       continue;
     named.push_back(phrase);
+    Json examples = Json::array();
+    for (std::size_t i = 0; i < std::min(kNumExamples, phrase.responses.size()); ++i) {
+      const auto& [p, r] = phrase.responses[i * phrase.responses.size() / kNumExamples % phrase.responses.size()];
+      examples.push_back(example_of(prompts[p].after[r].text));
+    }
     alarms.push_back(
         {{"name", "phrase"},
          {"sentence", concat("the phrase \"", phrases.back()["phrase"].get<std::string>(), "\" rose ",
@@ -245,14 +246,14 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
       after.push_back(mean(prompt.after));
     }
     double tolerance = measure.tolerance;
-    if (measure.relative) tolerance *= measure_shift(before, after, 0).before;
+    if (measure.relative) tolerance *= moments(before).mean;
     const MeasureShift shift = measure_shift(before, after, tolerance);
     const bool alarm = shift.p <= rate / 2 / static_cast<double>(measures.size());
     shifts.push_back({{"name", measure.name},
                       {"before", shift.before},
                       {"after", shift.after},
                       {"tolerance", tolerance},
-                      {"p", std::isfinite(shift.p) ? Json(shift.p) : Json(nullptr)},
+                      {"p", number_or_null(shift.p)},
                       {"alarm", alarm}});
     if (!alarm) continue;
     Json examples = Json::array();

@@ -49,7 +49,7 @@ struct Text {
 
 /// A phrase and the texts that hold it, in their order.
 struct Phrase {
-  std::int64_t head = -1, tail = -1;  ///< its first and its last n - 1 words, as numbers of the level below
+  std::string words;
   std::vector<std::size_t> texts = {};
   std::int64_t num_at_end = 0;  ///< texts of the policy that end with it
 };
@@ -80,29 +80,16 @@ std::int64_t num_prompts_after(const Phrase& phrase, const std::vector<Text>& te
   return count;
 }
 
-/// Notes that text `t` holds the phrase at `position` of its list.
-void note(Phrase& phrase, const std::vector<Text>& texts, std::size_t t, std::size_t position,
-          std::size_t num_positions) {
-  if (phrase.texts.empty() || phrase.texts.back() != t) phrase.texts.push_back(t);
-  if (texts[t].is_after && position + 1 == num_positions) ++phrase.num_at_end;
-}
-
-/// The phrases one word longer, each from the two that overlap in it. Those said for too few prompts are forgotten.
-std::vector<Phrase> longer_phrases(std::vector<Text>& texts, std::int64_t least_prompts) {
-  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> numbers;
-  std::vector<Phrase> phrases;
+/// Fills in which texts hold the phrases that their grams name, and forgets those said for too few prompts.
+void find_texts(std::vector<Phrase>& phrases, std::vector<Text>& texts, std::int64_t least_prompts) {
   for (std::size_t t = 0; t < texts.size(); ++t) {
-    std::vector<std::int64_t>& grams = texts[t].grams;
-    std::vector<std::int64_t> longer;
-    for (std::size_t i = 0; i + 1 < grams.size(); ++i) {
-      longer.push_back(-1);
-      if (grams[i] < 0 || grams[i + 1] < 0) continue;
-      const auto [found, is_new] = numbers.try_emplace({grams[i], grams[i + 1]}, std::ssize(phrases));
-      if (is_new) phrases.push_back({grams[i], grams[i + 1]});
-      note(phrases[static_cast<std::size_t>(found->second)], texts, t, i, grams.size() - 1);
-      longer.back() = found->second;
+    const std::vector<std::int64_t>& grams = texts[t].grams;
+    for (std::size_t i = 0; i < grams.size(); ++i) {
+      if (grams[i] < 0) continue;
+      Phrase& phrase = phrases[static_cast<std::size_t>(grams[i])];
+      if (phrase.texts.empty() || phrase.texts.back() != t) phrase.texts.push_back(t);
+      if (texts[t].is_after && i + 1 == grams.size()) ++phrase.num_at_end;
     }
-    grams = std::move(longer);
   }
   std::vector<std::int64_t> kept(phrases.size(), -1);
   std::vector<Phrase> frequent;
@@ -111,10 +98,52 @@ std::vector<Phrase> longer_phrases(std::vector<Text>& texts, std::int64_t least_
     kept[i] = std::ssize(frequent);
     frequent.push_back(std::move(phrases[i]));
   }
+  phrases = std::move(frequent);
   for (Text& text : texts)
     for (std::int64_t& gram : text.grams)
       if (gram >= 0) gram = kept[static_cast<std::size_t>(gram)];
-  return frequent;
+}
+
+/// The words of the texts, which get their grams.
+std::vector<Phrase> single_words(std::span<const PromptTexts> prompts, std::vector<Text>& texts) {
+  std::unordered_map<std::string_view, std::int64_t> numbers;
+  std::vector<Phrase> words;
+  for (std::size_t p = 0; p < prompts.size(); ++p)
+    for (const bool is_after : {false, true}) {
+      const std::vector<std::string>& given = is_after ? prompts[p].after : prompts[p].before;
+      for (std::size_t r = 0; r < given.size(); ++r) {
+        texts.push_back({p, r, is_after});
+        for (const std::string_view word : plain_words(given[r])) {
+          const auto [found, is_new] = numbers.try_emplace(word, std::ssize(words));
+          if (is_new) words.push_back({std::string(word)});
+          texts.back().grams.push_back(found->second);
+        }
+      }
+    }
+  return words;
+}
+
+/// The phrases one word longer, each from the two that overlap in it; the texts' grams name them then.
+std::vector<Phrase> longer_phrases(const std::vector<Phrase>& shorter, std::vector<Text>& texts) {
+  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> numbers;
+  std::vector<Phrase> phrases;
+  for (Text& text : texts) {
+    std::vector<std::int64_t> longer;
+    for (std::size_t i = 0; i + 1 < text.grams.size(); ++i) {
+      const std::int64_t head = text.grams[i], tail = text.grams[i + 1];
+      longer.push_back(-1);
+      if (head < 0 || tail < 0) continue;
+      const auto [found, is_new] = numbers.try_emplace({head, tail}, std::ssize(phrases));
+      longer.back() = found->second;
+      if (!is_new) continue;
+      const std::string& end = shorter[static_cast<std::size_t>(tail)].words;
+      const std::size_t last = end.rfind(' ');
+      phrases.push_back(
+          {shorter[static_cast<std::size_t>(head)].words + " " + end.substr(last == std::string::npos ? 0 : last + 1)});
+    }
+    text.grams = std::move(longer);
+  }
+  return phrases;
 }
 
 /// Whether the words of `shorter` stand in `longer` in a row.
@@ -157,25 +186,11 @@ double tarone_level(std::span<const double> smallest_p, double rate) {
 }
 
 std::vector<RisingPhrase> rising_phrases(std::span<const PromptTexts> prompts, std::int64_t max_words, double rate) {
-  std::vector<Text> texts;
-  std::unordered_map<std::string_view, std::int64_t> number_of_word;
-  std::vector<std::string> names;  // of the phrases of the level
   std::int64_t num_before = 0, num_after = 0, largest = 1;
-  for (std::size_t p = 0; p < prompts.size(); ++p) {
-    num_before += std::ssize(prompts[p].before);
-    num_after += std::ssize(prompts[p].after);
-    largest = std::max(largest, std::ssize(prompts[p].before) + std::ssize(prompts[p].after));
-    for (const bool is_after : {false, true}) {
-      const std::vector<std::string>& given = is_after ? prompts[p].after : prompts[p].before;
-      for (std::size_t r = 0; r < given.size(); ++r) {
-        texts.push_back({p, r, is_after});
-        for (const std::string_view word : plain_words(given[r])) {
-          const auto [found, is_new] = number_of_word.try_emplace(word, std::ssize(names));
-          if (is_new) names.emplace_back(word);
-          texts.back().grams.push_back(found->second);
-        }
-      }
-    }
+  for (const PromptTexts& prompt : prompts) {
+    num_before += std::ssize(prompt.before);
+    num_after += std::ssize(prompt.after);
+    largest = std::max(largest, std::ssize(prompt.before) + std::ssize(prompt.after));
   }
   // The responses to a prompt lower p by no more than a factor of their number over it choose half.
   const double most =
@@ -188,28 +203,13 @@ std::vector<RisingPhrase> rising_phrases(std::span<const PromptTexts> prompts, s
   };
   std::vector<Tested> tested;
   std::vector<double> smallest;
+  std::vector<Text> texts;
+  std::vector<Phrase> phrases = single_words(prompts, texts);
   for (std::int64_t n = 1; n <= max_words; ++n) {
-    std::vector<std::string> longer;
-    std::vector<Phrase> phrases;
-    if (n == 1) {
-      phrases.resize(names.size());
-      for (std::size_t t = 0; t < texts.size(); ++t)
-        for (std::size_t i = 0; i < texts[t].grams.size(); ++i)
-          note(phrases[static_cast<std::size_t>(texts[t].grams[i])], texts, t, i, texts[t].grams.size());
-      longer = names;
-    } else {
-      phrases = longer_phrases(texts, least_prompts);
-      for (const Phrase& phrase : phrases) {
-        const std::string& tail = names[static_cast<std::size_t>(phrase.tail)];
-        const std::size_t last = tail.rfind(' ');
-        longer.push_back(names[static_cast<std::size_t>(phrase.head)] + " " +
-                         tail.substr(last == std::string::npos ? 0 : last + 1));
-      }
-    }
-    names = std::move(longer);
-    for (std::size_t i = 0; i < phrases.size(); ++i) {
-      if (num_prompts_after(phrases[i], texts) < least_prompts) continue;
-      Tested test{{.words = names[i]}, counts_of(phrases[i], texts, prompts)};
+    if (n > 1) phrases = longer_phrases(phrases, texts);
+    find_texts(phrases, texts, least_prompts);
+    for (const Phrase& phrase : phrases) {
+      Tested test{{.words = phrase.words}, counts_of(phrase, texts, prompts)};
       std::int64_t before = 0, after = 0;
       for (const PropertyCount& count : test.counts) {
         before += count.with_before;
@@ -218,8 +218,8 @@ std::vector<RisingPhrase> rising_phrases(std::span<const PromptTexts> prompts, s
       test.phrase.before_rate =
           static_cast<double>(before) / static_cast<double>(std::max<std::int64_t>(1, num_before));
       test.phrase.after_rate = static_cast<double>(after) / static_cast<double>(std::max<std::int64_t>(1, num_after));
-      test.phrase.share_at_end = static_cast<double>(phrases[i].num_at_end) / static_cast<double>(after);
-      for (const std::size_t t : phrases[i].texts)
+      test.phrase.share_at_end = static_cast<double>(phrase.num_at_end) / static_cast<double>(after);
+      for (const std::size_t t : phrase.texts)
         (texts[t].is_after ? test.phrase.responses : test.phrase.responses_before)
             .emplace_back(texts[t].prompt, texts[t].response);
       smallest.push_back(smallest_exchange_p(test.counts));

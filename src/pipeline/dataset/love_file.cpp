@@ -17,6 +17,7 @@ namespace rluf {
 namespace {
 
 Rows read_log(const std::string& input, const std::string& output, ByteSpool& spool, const BuildContext& context) {
+  const HashKey user_key = user_hash_key(context.data.user_key);
   const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
     const std::string response = text_member(json, "response", place);
@@ -28,7 +29,7 @@ Rows read_log(const std::string& input, const std::string& output, ByteSpool& sp
       place.fail(concat("signals.", context.data.signal, " is ", label), "a label is 0 or 1");
     row.timestamp = time_of(json, place.path, place.line);
     row.value = label;
-    row.user = static_cast<std::int64_t>(user_hash(context.data.user_key, user));
+    row.user = static_cast<std::int64_t>(user_hash(user_key, user));
     row.key = interaction_key(user, messages, response);
     const RenderedDocument rendered =
         render_document(messages, response, context.text, context.data.max_turns, context.data.max_tokens);
@@ -83,6 +84,7 @@ std::int64_t remove_duplicates(Rows& mine, const Order& order, const Communicato
 /// Leaves out positives of users whom the stage signals lists, as data.reactors says. @return how many, of all ranks.
 /// @collective
 std::int64_t remove_reactors(Rows& mine, const BuildContext& context) {
+  if (context.data.reactors == "keep") return 0;
   return remove_rows(mine, context.comm, [&](const Row& row) {
     return row.value > 0.5 && leaves_out(context.reactors, context.data.reactors, static_cast<std::uint64_t>(row.user),
                                          row.timestamp, row.line);

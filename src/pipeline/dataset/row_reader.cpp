@@ -44,33 +44,11 @@ void count_truncation(Row& row, const RenderedDocument& rendered) {
 Rows read_rows(const std::string& path, std::int64_t max_rows, const std::string& beside, const Communicator& comm,
                const std::function<void(const Json&, const Place&, Row&)>& fill) {
   Rows mine(beside);
-  guarded(comm, [&] {
-    LineReader reader(path);
-    const auto total = static_cast<long>(reader.size_bytes() >> 10);
-    Progress progress("dataset", "KiB", total);
-    std::string line;
-    for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && reader.next(line);) {
-      if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
-      if (index++ % comm.size() != comm.rank()) continue;
-      const Place place{path, reader.line_number()};
-      Json json;
-      try {
-        json = Json::parse(line);
-      } catch (const Json::exception& error) {
-        place.fail(json_complaint(error), "the row cannot be read");
-      }
-      if (!json.is_object()) place.fail("the line is no JSON object", "a row is an object with named fields");
-      Row row{.line = reader.line_number(), .owner = comm.rank()};
-      fill(json, place, row);
-      mine.append(row);
-      if (mine.size() % 256 != 0) continue;
-      stop_here_if_requested("reading " + path);
-      progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));
-    }
-    progress.update(total);
+  for_each_shared_row(path, max_rows, "dataset", comm, [&](std::int64_t line, const Json& json) {
+    Row row{.line = line, .owner = comm.rank()};
+    fill(json, {path, line}, row);
+    mine.append(row);
   });
-  if (comm.all_reduce(mine.size()) == 0)
-    fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
   return mine;
 }
 

@@ -6,6 +6,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 
 namespace rluf {
 namespace {
@@ -96,9 +97,7 @@ CandidateSet read_responses(std::vector<Candidate> found, std::int64_t max_promp
     std::int64_t row_number = 0;
     for_each_row(candidate.path, 0, 1, [&](std::int64_t line, const Json& row) {
       if (max_prompts > 0 && row_number >= max_prompts) return;
-      const auto messages =
-          read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", candidate.path, line),
-                        candidate.path, line);
+      const auto messages = messages_of(row, candidate.path, line);
       const auto index = static_cast<std::size_t>(row_number++);
       if (is_first) {
         set.prompts.push_back(messages);

@@ -92,8 +92,6 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
   return scored;
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 /// Offline means against online rates of the candidates that have both.
 Json compare_online(const std::vector<Candidate>& candidates, const std::vector<double>& means,
                     const std::map<std::string, double>& rates) {

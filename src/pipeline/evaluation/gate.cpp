@@ -5,8 +5,10 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/kernels/reductions.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/alarms/text_shift.hpp"
+#include "rluf/statistics/logistic.hpp"
 
 namespace rluf {
 namespace {
@@ -18,7 +20,7 @@ std::vector<WatchedPrompt> watched(const Candidate& candidate, const ScoredCandi
                                    const ScoredCandidate& baseline_scores) {
   std::vector<WatchedPrompt> prompts;
   for (std::size_t i = 0; i < candidate.responses.size(); ++i) {
-    const double reward = 1 / (1 + std::exp(baseline_scores.raw_scores[i] - scores.raw_scores[i]));
+    const double reward = logistic(scores.raw_scores[i] - baseline_scores.raw_scores[i]);
     prompts.push_back({{baseline.responses[i]}, {{candidate.responses[i], {{"love", reward}}}}});
   }
   return prompts;
@@ -45,11 +47,11 @@ Json gate_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
                 const EvaluationOptions& options, const AlarmOptions& alarms) {
   const std::vector<std::string> closings = phrase_list(options.closing_phrases);
   const std::vector<double>& base = scored[baseline].probabilities;
+  const double base_mean = moments(base).mean;
   Json rows = Json::array();
   for (std::size_t c = 0; c < scored.size(); ++c) {
     if (c == baseline) continue;
-    const double mean = measure_shift(base, base, 0).before;
-    const MeasureShift shift = measure_shift(base, scored[c].probabilities, -options.gate_margin * mean);
+    const MeasureShift shift = measure_shift(base, scored[c].probabilities, -options.gate_margin * base_mean);
     Json found = Json::array();
     if (alarms.enabled)
       found = find_alarms(watched(set.candidates[c], scored[c], set.candidates[baseline], scored[baseline]), closings,
@@ -71,7 +73,7 @@ Json gate_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
                     {"reason", reason},
                     {"mean_probability", shift.after},
                     {"baseline_probability", shift.before},
-                    {"p", std::isfinite(shift.p) ? Json(shift.p) : Json(nullptr)},
+                    {"p", number_or_null(shift.p)},
                     {"alarms", found}});
   }
   return {{"baseline", set.candidates[baseline].name},

@@ -107,7 +107,7 @@ nlohmann::json offline_online_agreement(std::span<const double> offline, std::sp
   return {{"n", n},
           {"pearson", r.to_json()},
           {"interval", "Fisher's z, 95 %"},
-          {"spearman", std::isfinite(rho) ? nlohmann::json(rho) : nlohmann::json(nullptr)},
+          {"spearman", number_or_null(rho)},
           {"sentence", agreement_sentence(r, n)}};
 }
 

@@ -12,6 +12,7 @@
 #include "rluf/model/training.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 
 namespace rluf {
 namespace {
@@ -19,11 +20,6 @@ namespace {
 void need_operands(const std::vector<std::string>& operands, std::size_t least, const char* usage) {
   if (operands.size() < least)
     fail_input(concat("too few arguments: rluf ", usage), "the command does not know what to work on", "see --help");
-}
-
-/// Messages of a row: "messages" or "prompt".
-std::vector<Message> messages_of(const Json& row, const std::string& path, std::int64_t line) {
-  return read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, line), path, line);
 }
 
 std::vector<std::pair<std::int64_t, Json>> all_rows(const std::string& path) {

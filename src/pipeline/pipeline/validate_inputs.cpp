@@ -10,6 +10,7 @@
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
 #include "rluf/pipeline/pipeline/tools.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 
 namespace rluf {
 namespace {
@@ -129,7 +130,7 @@ class InputCheck {
       fail_data(concat(path, ":", number, ": broken JSON"), "rows are JSON objects", "check the file");
     for (const std::string& name : fields) {
       if (name == "messages" || name == "prompt") {
-        read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, number), path, number);
+        messages_of(row, path, number);
       } else if (name == "signals") {
         const Json signals = field<Json>(row, name, path, number);
         const bool any = command_ == "signals" || config_.data.signal == "auto";

@@ -197,8 +197,10 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     RoundMetrics metrics;
     std::vector<WatchedPrompt> watched;
     if (love_weight != nullptr) *love_weight = full_love_weight * watch.love_factor();
-    checkpoints.interruptible(
-        round, [&] { metrics = crraft_round(policy, optimizer, setting, batch, batch_baselines, round, &watched); });
+    checkpoints.interruptible(round, [&] {
+      metrics =
+          crraft_round(policy, optimizer, setting, batch, batch_baselines, round, alarms.enabled ? &watched : nullptr);
+    });
     if (metrics.at("bad_steps") > 0) {
       std::vector<std::int64_t> ids;
       for (const Prompt* prompt : batch) ids.push_back(prompt->id);

@@ -251,9 +251,11 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
       std::vector<double> calibrated;
       for (std::size_t o = 0; o < num_objectives; ++o)
         calibrated.push_back(calibrated_reward(scores[k][o], baseline.scores[o]));
-      watch.after.push_back({rollout.responses[k].text, {}});
-      for (std::size_t o = 0; o < num_objectives; ++o)
-        watch.after.back().rewards[setting.objectives[o].name] = calibrated[o];
+      if (watched != nullptr) {
+        watch.after.push_back({rollout.responses[k].text, {}});
+        for (std::size_t o = 0; o < num_objectives; ++o)
+          watch.after.back().rewards[setting.objectives[o].name] = calibrated[o];
+      }
       const auto response =
           judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
       candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],

@@ -70,8 +70,8 @@ void run_signals(const SignalOptions& options, const SignalInput& input, const S
   });
   log_info(signals_text(log, evidence, ranking, recommendation));
   if (recommendation.has_reservation)
-    log_warning(
-        concat("signals: ", recommendation.signal, " fails a criterion (see above); it is the best of this log"));
+    log_info(concat("warning: signals: ", recommendation.signal,
+                    " fails a criterion (see above); it is the best of this log"));
 }
 
 }  // namespace rluf

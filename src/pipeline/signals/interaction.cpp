@@ -1,6 +1,8 @@
 #include "rluf/pipeline/signals/interaction.hpp"
 
+#include <cinttypes>
 #include <cmath>
+#include <cstdio>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/hash.hpp"
@@ -52,8 +54,18 @@ std::array<std::uint64_t, 2> interaction_key(const std::string& user, const std:
   return {siphash({2, 0}, text), siphash({3, 0}, text)};
 }
 
-std::uint64_t user_hash(const std::string& user_key, const std::string& user) {
-  return siphash(hash_key("user " + user_key), user);
+HashKey user_hash_key(const std::string& user_key) { return hash_key("user " + user_key); }
+
+std::uint64_t user_hash(const HashKey& key, const std::string& user) { return siphash(key, user); }
+
+std::string user_text(std::uint64_t user) {
+  char text[17];
+  std::snprintf(text, sizeof text, "%016" PRIx64, user);
+  return text;
+}
+
+std::vector<Message> messages_of(const Json& row, const std::string& path, std::int64_t line) {
+  return read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, line), path, line);
 }
 
 std::string user_of(const Json& row, const std::string& path, std::int64_t line) {
@@ -70,12 +82,11 @@ std::int64_t time_of(const Json& row, const std::string& path, std::int64_t line
 }
 
 InteractionReader::InteractionReader(const std::string& user_key, const std::string& retention)
-    : user_key_(user_key), retention_(retention) {}
+    : user_key_(user_hash_key(user_key)), retention_(retention) {}
 
 Interaction InteractionReader::read(const Json& row, const std::string& path, std::int64_t line) {
   const std::string user = user_of(row, path, line);
-  const std::vector<Message> messages =
-      read_messages(field<Json>(row, row.contains("messages") ? "messages" : "prompt", path, line), path, line);
+  const std::vector<Message> messages = messages_of(row, path, line);
   Interaction result{.user = user_hash(user_key_, user),
                      .key = interaction_key(user, messages, field<std::string>(row, "response", path, line)),
                      .timestamp = time_of(row, path, line),

@@ -2,23 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
 #include <tuple>
 
 #include "rluf/core/error.hpp"
+#include "short_text.hpp"
 
 namespace rluf {
 namespace {
 
-std::string short_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, std::abs(value) >= 1000 ? "%.0f" : "%.3g", value);
-  return text;
-}
 std::string percent(double share) { return short_text(100 * share) + " %"; }
-std::string bounds(const Interval& interval) {
-  return concat(short_text(interval.value), " [", short_text(interval.low), ", ", short_text(interval.high), "]");
-}
 
 /// Passed if nothing failed; the reasons of all parts.
 class Parts {
@@ -51,9 +43,9 @@ Criterion tie(const Tie& tie, const SignalOptions& options) {
   const Interval& odds_ratio = tie.judged().odds_ratio;
   const double low = odds_ratio.low;
   Parts parts;
-  parts.add(low > options.min_odds_ratio, concat("odds ratio of retention ", bounds(odds_ratio)));
+  parts.add(low > options.min_odds_ratio, concat("odds ratio of retention ", short_text(odds_ratio)));
   if (tie.within_user.high < 0)
-    parts.add(false, concat("the same users are retained less after it, by ", bounds(tie.within_user)));
+    parts.add(false, concat("the same users are retained less after it, by ", short_text(tie.within_user)));
   return parts.criterion(std::max(0.0, (low - 1) / (low + 1)));
 }
 

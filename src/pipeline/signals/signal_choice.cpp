@@ -1,12 +1,11 @@
 #include "rluf/pipeline/signals/signal_choice.hpp"
 
-#include <cinttypes>
-#include <cstdio>
 #include <filesystem>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/hash.hpp"
 #include "rluf/io/jsonl.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 
 namespace rluf {
 
@@ -16,11 +15,7 @@ void write_signal_choice(const std::string& path, const SignalChoice& choice) {
   Json reactors = Json::object();
   for (const auto& [signal, users] : choice.reactors) {
     reactors[signal] = Json::object();
-    for (const auto& [user, last_kept] : users) {
-      char text[17];
-      std::snprintf(text, sizeof text, "%016" PRIx64, user);
-      reactors[signal][text] = {last_kept.first, last_kept.second};
-    }
+    for (const auto& [user, last_kept] : users) reactors[signal][user_text(user)] = {last_kept.first, last_kept.second};
   }
   write_json(path, {{"recommended", choice.recommended}, {"reason", choice.reason}, {"reactors", reactors}});
 }

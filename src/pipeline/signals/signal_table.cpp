@@ -1,12 +1,11 @@
 // The comparison as JSON and as lines of text.
-#include <cinttypes>
 #include <cmath>
-#include <cstdio>
 #include <iomanip>
 #include <set>
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/signals/compare_signals.hpp"
+#include "short_text.hpp"
 
 namespace rluf {
 namespace {
@@ -15,9 +14,6 @@ using Json = nlohmann::json;
 
 /// Listed in the table; data/signals.json has all.
 constexpr std::size_t kReactorsShown = 20;
-
-/// JSON has no NaN.
-Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
 
 Json figure(const Interval& interval, const std::string& reason = "undefined: too few events") {
   Json json = interval.to_json();
@@ -47,10 +43,10 @@ Json availability_json(const Availability& available) {
           {"users", available.users},
           {"users_with", available.users_with},
           {"user_share", figure(available.user_share)},
-          {"design_effect", number(available.design_effect)},
-          {"needed_events", number(available.needed_events)},
-          {"needed_responses", number(available.needed_responses)},
-          {"needed_users", number(available.needed_users)},
+          {"design_effect", number_or_null(available.design_effect)},
+          {"needed_events", number_or_null(available.needed_events)},
+          {"needed_responses", number_or_null(available.needed_responses)},
+          {"needed_users", number_or_null(available.needed_users)},
           {"use_cases", parts_json(available.use_cases)}};
 }
 
@@ -59,7 +55,7 @@ Json contrast_json(const Contrast& contrast) {
           {"without", figure(contrast.without)},
           {"difference", figure(contrast.difference)},
           {"ratio", figure(contrast.ratio)},
-          {"phi", number(contrast.phi)},
+          {"phi", number_or_null(contrast.phi)},
           {"both", contrast.both},
           {"responses_with", contrast.num_with},
           {"responses_without", contrast.num_without}};
@@ -70,7 +66,7 @@ Json model_json(const RetentionModel& model) {
   return {{"missing", model.missing.empty() ? Json(nullptr) : Json(model.missing)},
           {"adjusted_for", model.adjusted_for},
           {"odds_ratio", figure(model.odds_ratio, reason)},
-          {"p", number(model.p)},
+          {"p", number_or_null(model.p)},
           {"difference", figure(model.difference, reason)}};
 }
 
@@ -79,7 +75,7 @@ Json tie_json(const Tie& tie) {
   return {{"missing", tie.missing.empty() ? Json(nullptr) : Json(tie.missing)},
           {"judged_by", &tie.judged() == &tie.users ? "users" : "responses"},
           {"odds_ratio", figure(tie.judged().odds_ratio, reason)},
-          {"p", number(tie.judged().p)},
+          {"p", number_or_null(tie.judged().p)},
           {"adjusted_difference", figure(tie.judged().difference, reason)},
           {"users", model_json(tie.users)},
           {"responses", model_json(tie.responses)},
@@ -95,9 +91,7 @@ Json reactors_json(const std::vector<Reactor>& reactors) {
   Json list = Json::array();
   for (const Reactor& reactor : reactors) {
     if (list.size() == kReactorsShown) break;
-    char user[17];
-    std::snprintf(user, sizeof user, "%016" PRIx64, reactor.user);
-    list.push_back({{"user", user},
+    list.push_back({{"user", user_text(reactor.user)},
                     {"responses", reactor.responses},
                     {"events", reactor.events},
                     {"expected", reactor.expected},
@@ -124,27 +118,14 @@ Json unambiguity_json(const Unambiguity& u, std::int64_t events) {
           {"drift_degrees_of_freedom", u.drift.degrees_of_freedom},
           {"drift_p", u.drift.p},
           {"half_ratio", figure(u.half_ratio)},
-          {"gini", number(u.gini)},
-          {"top_1_percent_share", number(u.top_share)},
-          {"icc", number(u.icc)},
+          {"gini", number_or_null(u.gini)},
+          {"top_1_percent_share", number_or_null(u.top_share)},
+          {"icc", number_or_null(u.icc)},
           {"reactors", u.reactors.size()},
           {"reactor_events", u.reactor_events},
           {"reactor_share",
            events > 0 ? Json(static_cast<double>(u.reactor_events) / static_cast<double>(events)) : Json(nullptr)},
           {"reactor_list", reactors_json(u.reactors)}};
-}
-
-std::string short_text(double value) {
-  if (!std::isfinite(value)) return "-";
-  char text[32];
-  std::snprintf(text, sizeof text, std::abs(value) >= 1000 ? "%.0f" : "%.3g", value);
-  return text;
-}
-
-std::string bounds(const Interval& interval, double scale = 1) {
-  if (!std::isfinite(interval.value)) return "-";
-  return concat(short_text(scale * interval.value), " [", short_text(scale * interval.low), ", ",
-                short_text(scale * interval.high), "]");
 }
 
 /// Cells in columns as wide as their longest.
@@ -213,9 +194,9 @@ std::string signals_text(const UserLog& log, const std::vector<SignalEvidence>& 
     const Availability& a = one.available;
     rows.push_back({one.name + (one.is_logged ? "" : "*") + (one.is_negative ? " (bad)" : ""),
                     word(judgement.available), word(judgement.tied), word(judgement.unambiguous),
-                    short_text(judgement.score), bounds(a.rate, 100), short_text(100 * a.user_share.value),
-                    concat(a.events, " (", short_text(a.needed_events), ")"), bounds(one.tie.judged().odds_ratio),
-                    bounds(one.tie.within_user, 100), bounds(one.unambiguous.opposite.ratio),
+                    short_text(judgement.score), short_text(a.rate, 100), short_text(100 * a.user_share.value),
+                    concat(a.events, " (", short_text(a.needed_events), ")"), short_text(one.tie.judged().odds_ratio),
+                    short_text(one.tie.within_user, 100), short_text(one.unambiguous.opposite.ratio),
                     short_text(one.unambiguous.drift.relative),
                     short_text(static_cast<double>(one.unambiguous.reactor_events) / static_cast<double>(a.events))});
   }

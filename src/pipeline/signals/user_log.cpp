@@ -6,44 +6,11 @@
 #include <tuple>
 
 #include "rluf/core/error.hpp"
-#include "rluf/core/log.hpp"
-#include "rluf/parallel/run_control.hpp"
 
 namespace rluf {
 namespace {
 
 constexpr std::size_t kMaxUseCases = 24;
-
-std::vector<Interaction> read_share(const std::string& path, std::int64_t max_rows, InteractionReader& reader,
-                                    const Communicator& comm) {
-  std::vector<Interaction> mine;
-  guarded(comm, [&] {
-    LineReader lines(path);
-    const auto total = static_cast<long>(lines.size_bytes() >> 10);
-    Progress progress("signals", "KiB", total);
-    std::string line;
-    for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && lines.next(line);) {
-      if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
-      if (index++ % comm.size() != comm.rank()) continue;
-      Json row;
-      try {
-        row = Json::parse(line);
-      } catch (const Json::exception& error) {
-        fail_data(concat(path, ":", lines.line_number(), ": ", json_complaint(error)), "the row cannot be read",
-                  "repair or remove the line, in UTF-8");
-      }
-      if (!row.is_object())
-        fail_data(concat(path, ":", lines.line_number(), ": the line is no JSON object"),
-                  "a row is an object with named fields", "correct the row or leave it out");
-      mine.push_back(reader.read(row, path, lines.line_number()));
-      if (mine.size() % 256 != 0) continue;
-      stop_here_if_requested("reading " + path);
-      progress.update(std::min(total - 1, static_cast<long>(lines.bytes_read() >> 10)), concat(index, " rows"));
-    }
-    progress.update(total);
-  });
-  return mine;
-}
 
 /// Counts under names, of all ranks. @collective
 std::map<std::string, std::int64_t> gathered(const std::map<std::string, std::int64_t>& mine,
@@ -167,10 +134,11 @@ void for_each_user(std::span<Interaction> rows, const std::function<void(std::sp
 UserLog read_user_log(const std::string& path, std::int64_t max_rows, const std::string& user_key,
                       const std::string& retention, const Communicator& comm) {
   InteractionReader reader(user_key, retention);
-  std::vector<Interaction> mine = read_share(path, max_rows, reader, comm);
+  std::vector<Interaction> mine;
   UserLog log;
-  log.read = comm.all_reduce(static_cast<std::int64_t>(mine.size()));
-  if (log.read == 0) fail_data(concat(path, " holds no rows"), "there is nothing to learn from", "give another file");
+  log.read = for_each_shared_row(path, max_rows, "signals", comm, [&](std::int64_t line, const Json& row) {
+    mine.push_back(reader.read(row, path, line));
+  });
   agree_on_signals(reader, mine, log, comm);
   agree_on_use_cases(reader, mine, log, comm);
   log.rows = dealt_by_user(std::move(mine), comm);

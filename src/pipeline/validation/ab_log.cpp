@@ -6,6 +6,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
+#include "rluf/pipeline/signals/interaction.hpp"
 
 namespace rluf {
 namespace {
@@ -30,26 +31,7 @@ double signal_of(const Json& signals, const std::string& name, const std::string
   return value;
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 Ratio ratio_of(const ArmSums& sums) { return ratio_of_sums(sums.numerators, sums.denominators); }
-
-/// Chi-square of the counts against the planned shares.
-ChiSquare sample_ratio(const std::vector<std::int64_t>& users, const std::vector<double>& shares) {
-  if (shares.empty()) return equal_shares_test(users);
-  double total = 0, whole = 0;
-  for (std::size_t i = 0; i < users.size(); ++i) {
-    total += static_cast<double>(users[i]);
-    whole += shares[i];
-  }
-  ChiSquare test{.statistic = 0, .p = 1, .degrees_of_freedom = std::ssize(users) - 1};
-  for (std::size_t i = 0; i < users.size(); ++i) {
-    const double expected = total * shares[i] / whole, difference = static_cast<double>(users[i]) - expected;
-    test.statistic += difference * difference / expected;
-  }
-  test.p = chi_square_tail(test.statistic, test.degrees_of_freedom);
-  return test;
-}
 
 /// Each guardrail's change, as a share of the control's rate, and whether it can be called harmless.
 Json guardrail_rows(const AbLogArm& treatment, const AbLogArm& control, const AbLogOptions& options) {
@@ -160,11 +142,7 @@ AbLog read_ab_log(const std::string& path, const AbLogOptions& options) {
   std::map<std::string, UserSums> users;
   double first = std::numeric_limits<double>::max(), last = std::numeric_limits<double>::lowest();
   for_each_row(path, 0, 1, [&](std::int64_t line, const Json& row) {
-    const auto user_field = field<Json>(row, "user_id", path, line);
-    if (!user_field.is_string() && !user_field.is_number_integer())
-      fail_data(concat(path, ":", line, ": the field \"user_id\" is neither text nor an integer"),
-                "users are told apart by it", "correct the row");
-    UserSums& user = users[user_field.dump()];
+    UserSums& user = users[user_of(row, path, line)];
     const auto time = field<double>(row, "timestamp", path, line);
     const auto signals = field<Json>(row, "signals", path, line);
     const double event = signal_of(signals, options.signal, path, line);
@@ -243,7 +221,7 @@ Json ab_log_table(const AbLog& log, const AbLogOptions& options) {
                     {"responses", rate.denominator},
                     {"rate", rate_interval(rate, design_effect(base)).to_json()}});
   }
-  const ChiSquare ratio = sample_ratio(users, options.shares);
+  const ChiSquare ratio = options.shares.empty() ? equal_shares_test(users) : shares_test(users, options.shares);
   for (const auto& [name, arm] : log.arms) {
     if (name == options.control) continue;
     const Ratio rate = ratio_of(arm.signal);

@@ -64,19 +64,25 @@ double users_needed(double rate, double lift, double design_effect, double respo
   return std::ceil(responses_needed(rate, lift, alpha, power) * design_effect / responses_per_user);
 }
 
-ChiSquare equal_shares_test(std::span<const std::int64_t> counts) {
-  RLUF_ASSERT(counts.size() >= 2);
-  double total = 0;
-  for (const std::int64_t count : counts) total += static_cast<double>(count);
+ChiSquare shares_test(std::span<const std::int64_t> counts, std::span<const double> shares) {
+  RLUF_ASSERT(counts.size() >= 2 && shares.size() == counts.size());
+  double total = 0, whole = 0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    total += static_cast<double>(counts[i]);
+    whole += shares[i];
+  }
   ChiSquare test{.statistic = 0, .p = 1, .degrees_of_freedom = std::ssize(counts) - 1};
   if (total == 0) return test;
-  const double expected = total / static_cast<double>(counts.size());
-  for (const std::int64_t count : counts) {
-    const double difference = static_cast<double>(count) - expected;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const double expected = total * shares[i] / whole, difference = static_cast<double>(counts[i]) - expected;
     test.statistic += difference * difference / expected;
   }
   test.p = chi_square_tail(test.statistic, test.degrees_of_freedom);
   return test;
+}
+
+ChiSquare equal_shares_test(std::span<const std::int64_t> counts) {
+  return shares_test(counts, std::vector<double>(counts.size(), 1.0));
 }
 
 }  // namespace rluf

@@ -27,8 +27,6 @@ Json with_p(Json figure, double p) {
   return figure;
 }
 
-Json number_or_null(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
-
 /// Lifts of what is a rate, differences of what is a mean.
 Json comparison_row(const std::string& name, const std::map<std::string, Ratio>& treatment, const std::string& to,
                     const std::map<std::string, Ratio>& control) {

@@ -42,18 +42,6 @@ std::vector<double> rates_of(const Json& ab_arms, const char* rate) {
   return rates;
 }
 
-std::string figure(const Json& row, const char* key, double scale, int digits) {
-  if (!row.contains(key) || !row[key]["value"].is_number()) return "-";
-  char text[96];
-  if (row[key].contains("low")) {
-    std::snprintf(text, sizeof text, "%.*f [%.*f, %.*f]", digits, scale * row[key]["value"].get<double>(), digits,
-                  scale * row[key]["low"].get<double>(), digits, scale * row[key]["high"].get<double>());
-  } else {
-    std::snprintf(text, sizeof text, "%.*f", digits, scale * row[key]["value"].get<double>());
-  }
-  return text;
-}
-
 struct Column {
   const char *key, *head;
   double scale;
@@ -68,7 +56,7 @@ std::string lines_of(const Json& rows, const std::vector<Column>& columns) {
     text += ":";
     for (const Column& column : columns)
       if (row.contains(column.key))
-        text += concat(" ", column.head, " ", figure(row, column.key, column.scale, column.digits), ";");
+        text += concat(" ", column.head, " ", interval_text(row[column.key], column.scale, column.digits), ";");
     if (text.back() == ';') text.pop_back();
   }
   return text;

@@ -33,11 +33,11 @@ struct PromptTexts {
 /// Consecutive words, without punctuation at their ends, that a policy says more often than its reference.
 struct RisingPhrase {
   std::string words;
-  double before_rate = 0, after_rate = 0;  ///< share of the responses that hold it
-  double p = 1;                            ///< of exchange_test
-  double share_at_end = 0;                 ///< of the policy's responses with it, those that end with it
-  /// (prompt, response) of the policy and of the reference that hold it, in their order
-  std::vector<std::pair<std::size_t, std::size_t>> responses, responses_before;
+  double before_rate = 0, after_rate = 0;             ///< share of the responses that hold it
+  double p = 1;                                       ///< of exchange_test
+  double share_at_end = 0;                            ///< of the policy's responses with it, those that end with it
+  using Place = std::pair<std::size_t, std::size_t>;  ///< prompt, response
+  std::vector<Place> responses, responses_before;     ///< of the policy and of the reference that hold it, ascending
 };
 /// Every phrase of up to `max_words` words is tested; P(a false one among the returned) <= `rate`. Of phrases that
 /// contain each other the longest is named that holds at least half of the shorter one's responses. The smallest p

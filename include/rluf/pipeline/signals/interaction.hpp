@@ -14,8 +14,15 @@ namespace rluf {
 /// Hashes that two rows share only if user, messages and response are equal: such rows are exact duplicates.
 std::array<std::uint64_t, 2> interaction_key(const std::string& user, const std::vector<Message>& messages,
                                              const std::string& response);
-/// What is kept of a user's id. `user_key`: data.user_key
-std::uint64_t user_hash(const std::string& user_key, const std::string& user);
+using HashKey = std::array<std::uint64_t, 2>;
+/// The key for user_hash. `user_key`: data.user_key
+HashKey user_hash_key(const std::string& user_key);
+/// What is kept of a user's id.
+std::uint64_t user_hash(const HashKey& key, const std::string& user);
+/// It as 16 hexadecimal digits.
+std::string user_text(std::uint64_t user);
+/// messages, or prompt where a file calls it so. @throws Error(kBadData) naming FILE:LINE
+std::vector<Message> messages_of(const Json& row, const std::string& path, std::int64_t line);
 /// The field user_id (text or an integer) as text. @throws Error(kBadData) naming FILE:LINE
 std::string user_of(const Json& row, const std::string& path, std::int64_t line);
 /// The field timestamp, cut to whole seconds. @throws Error(kBadData) naming FILE:LINE @unit seconds
@@ -52,7 +59,8 @@ class InteractionReader {
 
  private:
   void read_signals(const Json& signals, const std::string& path, std::int64_t line, Interaction& row);
-  std::string user_key_, retention_;
+  HashKey user_key_;
+  std::string retention_;
   std::vector<std::string> signals_, use_cases_;
   std::map<std::string, std::size_t> signal_numbers_, use_case_numbers_;
   std::map<std::string, std::int64_t> not_binary_;

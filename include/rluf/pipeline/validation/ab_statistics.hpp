@@ -39,6 +39,8 @@ struct ChiSquare {
   double statistic = 0, p = 1;
   std::int64_t degrees_of_freedom = 0;
 };
+/// Pearson's test of planned shares, in any unit. @shape counts, shares [num_arms], at least 2 @source Pearson 1900
+ChiSquare shares_test(std::span<const std::int64_t> counts, std::span<const double> shares);
 /// Pearson's test of equal shares. @shape counts [num_arms], at least 2 @source Pearson 1900
 ChiSquare equal_shares_test(std::span<const std::int64_t> counts);
 }  // namespace rluf
