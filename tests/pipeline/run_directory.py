@@ -77,6 +77,8 @@ check("jane.doe" not in bad.stderr, "the message quotes a user's row")
 # used.ini gives the same run: all stages are done.
 again = rluf("run", run / "used.ini", env=environment)
 check(again.returncode == 0 and again.stderr.count("done before, skipped") == 7, f"used.ini does not give the same run\n{again.stderr}")
+again = rluf("run", run / "used.ini", "--alarms.action=stop", env=environment)
+check(again.returncode == 0 and again.stderr.count("done before, skipped") == 7, f"after a stop by an alarm a run may go on\n{again.stderr}")
 # Options of a finished stage changed: said before anything is written.
 untouched, used = results_of(run), (run / "used.ini").read_text()
 for option, name in (("--love.learning_rate=0.25", "love.learning_rate"), ("--run.seed=9", "run.seed")):

@@ -61,7 +61,9 @@ Json identity_of(const OptionTable& table, const std::vector<std::string>& secti
   for (const OptionTable::Entry& entry : table.entries()) {
     if (std::find(sections.begin(), sections.end(), entry.section) == sections.end() || is_operational(entry.key))
       continue;
-    const std::string value = OptionTable::value_text(entry);
+    std::string value = OptionTable::value_text(entry);
+    // Until an alarm stops a policy both give the same, and a run that was stopped may go on with report.
+    if (entry.name() == "alarms.action" && value == "stop") value = "report";
     identity[entry.name()] = entry.text.secret ? Json(siphash(hash_key("option"), value)) : Json(value);
   }
   return identity;
