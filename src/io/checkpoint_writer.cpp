@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <thread>
 #include <utility>
 
@@ -203,23 +204,29 @@ struct CheckpointWriter::Writing {
   Json manifest;
   std::vector<Part> parts;
   std::int64_t step = 0, num_bytes = 0;
-  double start_seconds = 0, standstill_seconds = 0;
+  double work_seconds = 0, standstill_seconds = 0;
+  bool whole = false;      ///< everyone's bytes and the manifest are in the file, it lacks its name
   std::string error = {};  ///< of the thread
   std::atomic<bool> copied = false, done = false;
   std::thread thread = {};
 
-  void start() {
-    thread = std::thread([this] {
-      for (Part& part : parts)
-        if (part.source.defined() && part.source.numel() > 0)
-          std::memcpy(part.rows.mutable_data_ptr(), part.source.const_data_ptr(), part.rows.nbytes());
-      copied = true;
-      copied.notify_all();
+  void copy() {
+    for (Part& part : parts)
+      if (part.source.defined() && part.source.numel() > 0)
+        std::memcpy(part.rows.mutable_data_ptr(), part.source.const_data_ptr(), part.rows.nbytes());
+    copied = true;
+    copied.notify_all();
+  }
+  void in_background(std::function<void()> action) {
+    done = false;
+    thread = std::thread([this, action = std::move(action)] {
+      const double start = now_seconds();
       try {
-        write_parts(path + ".part", parts);
+        action();
       } catch (const std::exception& failure) {
         error = failure.what();
       }
+      work_seconds += now_seconds() - start;
       done = true;
     });
   }
@@ -268,9 +275,12 @@ void CheckpointWriter::begin(const CheckpointHeader& header, const DescribeState
                              .parts = std::move(collected.parts),
                              .step = header.step,
                              .num_bytes = num_bytes,
-                             .start_seconds = start});
-  writing_->standstill_seconds = now_seconds() - asked;
-  writing_->start();
+                             .work_seconds = now_seconds() - start,
+                             .standstill_seconds = now_seconds() - asked});
+  writing_->in_background([writing = writing_.get()] {
+    writing->copy();
+    write_parts(writing->path + ".part", writing->parts);
+  });
 }
 
 void CheckpointWriter::state_will_change() {
@@ -281,64 +291,83 @@ void CheckpointWriter::state_will_change() {
 }
 
 void CheckpointWriter::poll() {
-  if (writing_ && comm_.all_reduce(std::int64_t{writing_->done}, Reduce::kMin) == 1) complete();
+  if (writing_ && comm_.all_reduce(std::int64_t{writing_->done}, Reduce::kMin) == 1) advance();
 }
 
 void CheckpointWriter::wait() {
-  if (writing_) {
+  while (writing_) {
     while (!writing_->done) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    complete();
+    advance();
   }
   guarded(comm_, [&] {
     if (pruning_.valid()) pruning_.get();
   });
 }
 
-void CheckpointWriter::complete() {
+void CheckpointWriter::advance() {
   const double start = now_seconds();
-  writing_->thread.join();
-  const std::unique_ptr<Writing> written = std::move(writing_);
-  const std::string temporary = written->path + ".part";
+  if (writing_->thread.joinable()) writing_->thread.join();
   try {
     guarded(comm_, [&] {
-      if (!written->error.empty())
-        fail_data(concat("the checkpoint ", written->path, " could not be written: ", written->error),
+      if (!writing_->error.empty())
+        fail_data(concat("the checkpoint ", writing_->path, " could not be written: ", writing_->error),
                   "the disk may be full or broken", "free space and run again; earlier checkpoints are untouched");
     });
   } catch (const Error&) {
     std::error_code ignored;
-    if (comm_.rank() == 0) fs::remove(temporary, ignored);
+    if (comm_.rank() == 0) fs::remove(writing_->path + ".part", ignored);
+    writing_.reset();
     throw;
   }
-  const auto blocks = block_checksums(written->parts, comm_);
+  if (writing_->whole) {
+    announce(start);
+  } else {
+    write_manifest();
+    writing_->whole = true;
+    writing_->work_seconds += now_seconds() - start;
+    writing_->standstill_seconds += now_seconds() - start;
+    // Bringing the last bytes and the name to the disk can take long when the disk does other work.
+    if (comm_.rank() == 0) writing_->in_background([path = writing_->path] { publish_file(path + ".part", path); });
+  }
+}
+
+void CheckpointWriter::write_manifest() {
+  const auto blocks = block_checksums(writing_->parts, comm_);
   guarded(comm_, [&] {
     if (comm_.rank() != 0) return;
-    Json& manifest = written->manifest;
+    Json& manifest = writing_->manifest;
     manifest["tensors"] = Json::array();
-    for (std::size_t i = 0; i < written->parts.size(); ++i) {
-      const Part& part = written->parts[i];
+    for (std::size_t i = 0; i < writing_->parts.size(); ++i) {
+      const Part& part = writing_->parts[i];
       manifest["tensors"].push_back({{"name", part.name},
                                      {"shape", part.shape},
                                      {"type", c10::toString(part.rows.scalar_type())},
                                      {"crc32", blocks[i]}});
     }
     const std::string text = manifest.dump();
-    Hdf5File file = Hdf5File::take_up(written->path, Communicator::self());
+    Hdf5File file = Hdf5File::take_up(writing_->path, Communicator::self());
     file.write_attribute("manifest", text);
     file.write_attribute("manifest_crc32", std::to_string(checkpoint_format::checksum(text.data(), text.size())));
-    file.commit();
-    const Hdf5File whole = Hdf5File::open(written->path, Communicator::self());
-    if (whole.read_attribute("manifest") != text)
-      fail_data(concat(written->path, " does not read back as it was written"), "the disk may be broken",
+    file.leave();
+  });
+}
+
+void CheckpointWriter::announce(double start) {
+  guarded(comm_, [&] {
+    if (comm_.rank() != 0) return;
+    const Hdf5File file = Hdf5File::open(writing_->path, Communicator::self());
+    if (file.read_attribute("manifest") != writing_->manifest.dump())
+      fail_data(concat(writing_->path, " does not read back as it was written"), "the disk may be broken",
                 "look at the file system; earlier checkpoints are untouched");
     pruning_ = std::async(std::launch::async, [folder = folder_, retention = retention_] {
       prune_checkpoints(folder, retention);  // a large file takes its time to go
     });
   });
+  const std::unique_ptr<Writing> written = std::move(writing_);
   for (const Part& part : written->parts) buffers_.push_back(part.rows);
-  const double end = now_seconds();
-  figures_ = {written->step, written->num_bytes, end - written->start_seconds,
-              written->standstill_seconds + (end - start)};
+  const double here = now_seconds() - start;
+  figures_ = {written->step, written->num_bytes, comm_.all_reduce(written->work_seconds + here, Reduce::kMax),
+              written->standstill_seconds + here};
 }
 
 void write_checkpoint(const std::string& folder, const CheckpointHeader& header, const DescribeState& describe,

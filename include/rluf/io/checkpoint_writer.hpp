@@ -26,8 +26,8 @@ class CheckpointWriter {
   void begin(const CheckpointHeader& header, const DescribeState& describe);
   /// Has to be called before a described tensor changes: returns when the copy is whole. Local.
   void state_will_change();
-  /// Once every rank has written, synced and read back its part: the file gets its checksums and its name, and what
-  /// `retention` does not keep goes. To be asked at every step. @collective
+  /// Once every rank has written, synced and read back its part: the file gets its checksums, and then, by a thread
+  /// again, its name; after that what `retention` does not keep goes. To be asked at every step. @collective
   /// @throws Error(kBadData) if a rank could not write; the file is removed, earlier ones are untouched
   void poll();
   /// Until it is complete. @collective @throws as poll()
@@ -36,13 +36,16 @@ class CheckpointWriter {
   struct Figures {
     std::int64_t step = -1;  ///< of the newest complete checkpoint; -1: none yet
     std::int64_t num_bytes = 0;
-    double seconds = 0, standstill_seconds = 0;  ///< from begin to the name; of this the loop waited
+    double seconds = 0;             ///< of work on the slowest rank, from begin to the name, without waits for a poll
+    double standstill_seconds = 0;  ///< that the loop waited
   };
   const Figures& figures() const { return figures_; }
 
  private:
   struct Writing;
-  void complete();
+  void advance();  ///< to what comes after the thread's work, which is done on every rank
+  void write_manifest();
+  void announce(double start);
   std::string folder_;
   Communicator comm_;
   Retention retention_;
