@@ -167,7 +167,7 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
                         const std::vector<Prompt>& prompts, const std::vector<std::size_t>& order,
                         const std::vector<BaselineResponse>& baselines, const StageContext& context) {
   const PolicyOptions& options = setting.options;
-  policy.set_trainable_layers(options.train.trainable_layers);
+  make_trainable(policy, options.train, setting.seed);
   AdamW optimizer(policy, options.train, setting.data);
   RoundTable rounds;
   BadSteps bad_steps(stage, options.train, context.directory);
