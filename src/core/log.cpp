@@ -25,7 +25,9 @@ struct LogState {
   std::ofstream file;
   std::string path;
   std::int64_t first_byte = 0;  ///< of this start
-  std::atomic<const char*> collective = nullptr;
+  std::atomic<const char*> collective = nullptr, axis = "";
+  std::atomic<std::int64_t> collective_number = 0;
+  double collective_seconds = 0;  ///< of the main thread
   ProgressMark mark;
   double mark_seconds = now_seconds();
   bool terminal_line_open = false;
@@ -73,6 +75,13 @@ bool is_watched() {
   const auto target = std::filesystem::read_symlink(concat("/proc/", getppid(), "/fd/2"), no_link).string();
   const bool launched = std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMI_SIZE") != nullptr;
   return launched && (target.rfind("/dev/pts/", 0) == 0 || target.rfind("/dev/tty", 0) == 0);
+}
+
+std::string current_collective() {
+  const char* const name = state().collective;
+  if (name == nullptr) return "";
+  const std::int64_t number = state().collective_number;
+  return number == 0 ? std::string(name) : concat(name, " (number ", number, " of axis ", state().axis.load(), ")");
 }
 
 /// A member of /proc/self/status in bytes, "VmHWM:   1234 kB"; 0 where there is none.
@@ -152,7 +161,7 @@ void log_error(const std::string& text) {
   std::string place = who();
   if (!mark.stage.empty())
     place += concat("stage ", mark.stage, mark.step >= 0 ? concat(" step ", mark.step) : "", ": ");
-  if (const char* name = state().collective) place += concat("in the collective ", name, ": ");
+  if (const std::string name = current_collective(); !name.empty()) place += concat("in the collective ", name, ": ");
   print_line(concat("error: ", place, text));
 }
 
@@ -164,14 +173,23 @@ void set_progress_mark(const std::string& stage, long step) {
   state().mark_seconds = now_seconds();
 }
 
-InCollective::InCollective(const char* name) : outer_(state().collective.exchange(name)) {}
-InCollective::~InCollective() { state().collective = outer_; }
+InCollective::InCollective(const char* name, const char* axis, std::int64_t number)
+    : outer_(state().collective.exchange(name)), start_seconds_(now_seconds()) {
+  state().axis = axis;
+  state().collective_number = number;
+}
+InCollective::~InCollective() {
+  state().collective = outer_;
+  if (outer_ == nullptr) state().collective_seconds += now_seconds() - start_seconds_;
+}
+
+double seconds_in_collectives() { return state().collective_seconds; }
 
 ProgressMark progress_mark() {
   std::lock_guard lock(state().mutex);
   ProgressMark mark = state().mark;
   mark.age_seconds = now_seconds() - state().mark_seconds;
-  if (const char* name = state().collective) mark.collective = name;
+  mark.collective = current_collective();
   return mark;
 }
 

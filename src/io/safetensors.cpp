@@ -256,7 +256,8 @@ at::Tensor SafetensorsFolder::read_rows(const std::string& name, Range rows) con
 }
 
 void write_safetensors(const std::string& folder, const std::vector<TensorHeader>& headers,
-                       const std::function<at::Tensor(std::size_t)>& tensor, std::int64_t max_shard_bytes) {
+                       const std::function<at::Tensor(std::size_t)>& tensor, std::int64_t max_shard_bytes,
+                       const std::string& stem) {
   std::filesystem::create_directories(folder);
   std::vector<std::size_t> firsts{0};  // of each shard
   std::uint64_t shard_bytes = 0, total_bytes = 0;
@@ -269,16 +270,17 @@ void write_safetensors(const std::string& folder, const std::vector<TensorHeader
     shard_bytes += num_bytes;
     total_bytes += num_bytes;
   }
-  if (firsts.size() == 1) return write_shard(folder + "/model.safetensors", headers, 0, headers.size(), tensor);
+  const std::string path = concat(folder, "/", stem);
+  if (firsts.size() == 1) return write_shard(path + ".safetensors", headers, 0, headers.size(), tensor);
   firsts.push_back(headers.size());
   Json index{{"metadata", {{"total_size", total_bytes}}}, {"weight_map", Json::object()}};
   for (std::size_t s = 0; s + 1 < firsts.size(); ++s) {
-    char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, firsts.size() - 1);
-    write_shard(folder + "/" + name, headers, firsts[s], firsts[s + 1], tensor);
-    for (std::size_t i = firsts[s]; i < firsts[s + 1]; ++i) index["weight_map"][headers[i].name] = name;
+    char number[64];
+    std::snprintf(number, sizeof number, "-%05zu-of-%05zu.safetensors", s + 1, firsts.size() - 1);
+    write_shard(path + number, headers, firsts[s], firsts[s + 1], tensor);
+    for (std::size_t i = firsts[s]; i < firsts[s + 1]; ++i) index["weight_map"][headers[i].name] = stem + number;
   }
-  write_json(folder + "/model.safetensors.index.json", index);
+  write_json(path + ".safetensors.index.json", index);
 }
 
 void write_safetensors(const std::string& folder, const NamedTensors& tensors, std::int64_t max_shard_bytes) {

@@ -10,6 +10,11 @@
 namespace rluf {
 
 int tensor_split_dim(const std::string& name) {
+  // Of an adapter only the side of its matrix that is split is split too.
+  if (const auto adapter = name.find(".lora_"); adapter != std::string::npos) {
+    const int dim = tensor_split_dim(name.substr(0, adapter));
+    return dim == (name[adapter + 6] == 'A' ? 1 : 0) ? dim : -1;
+  }
   for (const char* rows : {"embed_tokens", "lm_head", "q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
     if (name.find(rows) != std::string::npos) return 0;
   for (const char* columns : {"o_proj", "down_proj"})

@@ -20,6 +20,8 @@ std::uint64_t name_hash(const std::string& name) {
   return hash;
 }
 
+std::int64_t layer_of(const std::string& name) { return std::stoll(name.substr(std::string("model.layers.").size())); }
+
 }  // namespace
 
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const LlamaConfig& config) {
@@ -43,6 +45,15 @@ std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(
     shapes.push_back({"score.weight", {config.num_scores, D}});
   } else if (!config.tie_word_embeddings) {
     shapes.push_back({"lm_head.weight", {V, D}});
+  }
+  if (config.lora.rank == 0) return shapes;
+  const std::size_t num_weights = shapes.size();
+  for (std::size_t i = 0; i < num_weights; ++i) {
+    const auto [name, shape] = shapes[i];
+    if (!name.starts_with("model.layers.") || shape.size() < 2 || !config.lora.covers(layer_of(name))) continue;
+    const std::string matrix = name.substr(0, name.size() - std::string("weight").size());
+    shapes.push_back({matrix + "lora_A.weight", {config.lora.rank, shape[1]}});
+    shapes.push_back({matrix + "lora_B.weight", {shape[0], config.lora.rank}});
   }
   return shapes;
 }
@@ -103,19 +114,20 @@ at::Tensor Llama::embed(const at::Tensor& tokens_T) const {
 at::Tensor Llama::attention_block(std::int64_t layer, const at::Tensor& x_TD, const Rotation& rotation,
                                   const Attend& attend) const {
   const std::int64_t T = x_TD.size(0), K = config_.head_dim;
-  const std::vector<at::Tensor> w = layer_weights(layer, 0, 5);
-  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, w[0]));
-  const at::Tensor q_THK = apply_rope(at::linear(normed_TD, w[1]).view({T, -1, K}), rotation.cos, rotation.sin);
-  const at::Tensor k_TGK = apply_rope(at::linear(normed_TD, w[2]).view({T, -1, K}), rotation.cos, rotation.sin);
-  const at::Tensor v_TGK = at::linear(normed_TD, w[3]).view({T, -1, K});
-  return x_TD + from_tensor_axis(at::linear(attend(layer, q_THK, k_TGK, v_TGK).reshape({T, -1}), w[4]));
+  const LayerPart part = layer_part(layer, 0, 4);
+  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, part.norm));
+  const auto heads = [&](std::size_t i) { return product(normed_TD, part.matrices[i]).view({T, -1, K}); };
+  const at::Tensor q_THK = apply_rope(heads(0), rotation.cos, rotation.sin);
+  const at::Tensor k_TGK = apply_rope(heads(1), rotation.cos, rotation.sin);
+  const at::Tensor v_TGK = heads(2);
+  return x_TD + from_tensor_axis(product(attend(layer, q_THK, k_TGK, v_TGK).reshape({T, -1}), part.matrices[3]));
 }
 
 at::Tensor Llama::feed_forward_block(std::int64_t layer, const at::Tensor& x_TD) const {
-  const std::vector<at::Tensor> w = layer_weights(layer, 5, 4);
-  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, w[0]));
-  const at::Tensor gate_TF = at::linear(normed_TD, w[1]), up_TF = at::linear(normed_TD, w[2]);
-  return x_TD + from_tensor_axis(at::linear(at::silu(gate_TF) * up_TF, w[3]));
+  const LayerPart part = layer_part(layer, 5, 3);
+  const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, part.norm));
+  const at::Tensor gate_TF = product(normed_TD, part.matrices[0]), up_TF = product(normed_TD, part.matrices[1]);
+  return x_TD + from_tensor_axis(product(at::silu(gate_TF) * up_TF, part.matrices[2]));
 }
 
 at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positions_T, const Attend& attend) const {

@@ -224,25 +224,23 @@ Llama Llama::load(const std::string& folder, at::Device device, std::int64_t num
   return std::move(*model);
 }
 
-void Llama::save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype) const {
-  namespace fs = std::filesystem;
+void Llama::write_parameters(const std::string& folder, const std::string& stem,
+                             const std::vector<TensorHeader>& headers, const std::vector<std::size_t>& indices) const {
   const Communicator self = Communicator::self(), &all = layout_ ? layout_->grid.world : self;
-  const at::ScalarType type = dtype_of(dtype);
-  std::vector<TensorHeader> headers;
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    headers.push_back({parameters_[i].first, placements_[i].shape, type});
-  const auto stored = [&](std::size_t i) { return whole_parameter(i).to(torch::kCPU, type).contiguous(); };
+  const auto stored = [&](std::size_t i) {
+    return whole_parameter(indices[i]).to(torch::kCPU, headers[i].type).contiguous();
+  };
   std::exception_ptr error;
   std::size_t next = 0;
-  guarded(all, [&] {
-    if (all.rank() == 0) fs::create_directories(folder);
-  });
   if (all.rank() == 0) {
     try {
-      write_safetensors(folder, headers, [&](std::size_t i) {
-        next = i + 1;
-        return stored(i);
-      });
+      write_safetensors(
+          folder, headers,
+          [&](std::size_t i) {
+            next = i + 1;
+            return stored(i);
+          },
+          5'000'000'000, stem);
     } catch (...) {
       error = std::current_exception();
     }
@@ -250,6 +248,65 @@ void Llama::save(const std::string& folder, const std::string& tokenizer_path, c
   for (; next < headers.size(); ++next) stored(next);  // other ranks, and rank 0 after an error, help to the end
   guarded(all, [&] {
     if (error) std::rethrow_exception(error);
+  });
+}
+
+void Llama::save_adapters(const std::string& folder) const {
+  const Communicator self = Communicator::self(), &all = layout_ ? layout_->grid.world : self;
+  std::vector<TensorHeader> headers;
+  std::vector<std::size_t> indices;
+  std::set<std::string> targets;
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& [name, tensor] = parameters_[i];
+    if (!is_trained(name, config_, -1)) continue;
+    headers.push_back({"base_model.model." + name, placements_[i].shape, torch::kFloat32});
+    indices.push_back(i);
+    const auto end = name.find(".lora_");
+    if (end != std::string::npos) targets.insert(name.substr(0, end).substr(name.rfind('.', end - 1) + 1));
+  }
+  write_parameters(folder, "adapter_model", headers, indices);
+  const bool scores = config_.num_scores > 0;
+  Json layers = Json::array();
+  for (std::int64_t layer = config_.lora.first_layer; layer < config_.num_layers; ++layer) layers.push_back(layer);
+  guarded(all, [&] {
+    if (all.rank() == 0)
+      write_json(folder + "/adapter_config.json", {{"peft_type", "LORA"},
+                                                   {"task_type", scores ? "SEQ_CLS" : "CAUSAL_LM"},
+                                                   {"r", config_.lora.rank},
+                                                   {"lora_alpha", config_.lora.alpha},
+                                                   {"lora_dropout", 0.0},
+                                                   {"bias", "none"},
+                                                   {"fan_in_fan_out", false},
+                                                   {"inference_mode", true},
+                                                   {"target_modules", targets},
+                                                   {"layers_to_transform", layers},
+                                                   {"modules_to_save", scores ? Json{"score"} : Json()},
+                                                   {"base_model_name_or_path", nullptr}});
+  });
+}
+
+void Llama::save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype) const {
+  namespace fs = std::filesystem;
+  const Communicator self = Communicator::self(), &all = layout_ ? layout_->grid.world : self;
+  const at::ScalarType type = dtype_of(dtype);
+  LlamaConfig stored_config = config_;
+  stored_config.torch_dtype = dtype;
+  stored_config.lora = {};
+  std::vector<TensorHeader> headers;
+  std::vector<std::size_t> indices;
+  for (const auto& [name, shape] : parameter_shapes(stored_config)) {
+    indices.push_back(headers.size());
+    headers.push_back({name, shape, type});
+  }
+  const std::string adapter = folder + "/adapter";
+  guarded(all, [&] {
+    if (all.rank() != 0) return;
+    fs::create_directories(folder);
+    fs::remove_all(adapter);  // of another training
+  });
+  write_parameters(folder, "model", headers, indices);
+  if (config_.lora.rank > 0) save_adapters(adapter);
+  guarded(all, [&] {
     if (all.rank() != 0) return;
     if (!tokenizer_path.empty()) {
       const fs::path source = fs::path(tokenizer_path), source_folder = source.parent_path();
@@ -258,8 +315,6 @@ void Llama::save(const std::string& folder, const std::string& tokenizer_path, c
         if (fs::exists(file) && !fs::equivalent(source_folder, folder))
           fs::copy_file(file, fs::path(folder) / file.filename(), fs::copy_options::overwrite_existing);
     }
-    LlamaConfig stored_config = config_;
-    stored_config.torch_dtype = dtype;
     if (config_.num_scores == 0) {
       Json generation{{"_from_model_config", true}};
       if (config_.bos_token_id >= 0) generation["bos_token_id"] = config_.bos_token_id;

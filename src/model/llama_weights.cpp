@@ -1,6 +1,8 @@
 // The parameters of a Llama: what this rank holds of them, and how they become whole.
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "decoder.hpp"
 #include "distributed_ops.hpp"
 #include "rluf/core/error.hpp"
@@ -51,6 +53,7 @@ const at::Tensor& Llama::parameter(const std::string& name) const {
 }
 
 bool is_trained(const std::string& name, const LlamaConfig& config, std::int64_t layers) {
+  if (config.lora.rank > 0 && name != "score.weight" && name.find(".lora_") == std::string::npos) return false;
   if (layers < 0) return true;
   if (name.starts_with("model.layers.")) return std::stoll(name.substr(13)) >= config.num_layers - layers;
   return name != "model.embed_tokens.weight";  // final norm, lm_head, score
@@ -69,7 +72,11 @@ LlamaConfig Llama::part_config() const {
   return part;
 }
 
-bool Llama::is_trainable(std::int64_t layer) const { return parameters_[first_of_layer(layer)].second.requires_grad(); }
+bool Llama::is_trainable(std::int64_t layer) const {
+  const std::size_t first = first_of_layer(layer);
+  const auto adapter = adapter_index(first + 1);
+  return parameters_[adapter ? *adapter : first].second.requires_grad();
+}
 
 std::size_t Llama::final_norm_index() const { return first_of_layer(config_.num_layers); }
 
@@ -95,10 +102,66 @@ std::optional<VocabularyPart> Llama::vocabulary_part(std::size_t head) const {
   return VocabularyPart{layout_->grid.tensor, placements_[head].split.first};
 }
 
-std::vector<at::Tensor> Llama::layer_weights(std::int64_t layer, std::size_t first, std::size_t count) const {
+Llama::LayerPart Llama::layer_part(std::int64_t layer, std::size_t first, std::size_t count) const {
+  const std::size_t norm = first_of_layer(layer) + first;
   std::vector<std::size_t> indices;
-  for (std::size_t i = first; i < first + count; ++i) indices.push_back(first_of_layer(layer) + i);
-  return weights(indices);
+  for (std::size_t i = norm; i <= norm + count; ++i) indices.push_back(i);
+  for (std::size_t i = norm + 1; i <= norm + count; ++i)
+    if (const auto adapter = adapter_index(i)) indices.insert(indices.end(), {*adapter, *adapter + 1});
+  const std::vector<at::Tensor> all = weights(indices);
+  LayerPart part{all[0], {}};
+  for (std::size_t i = 1; i <= count; ++i) {
+    Matrix& matrix = part.matrices.emplace_back(all[i]);
+    if (all.size() == count + 1) continue;
+    matrix.a = all[count + 2 * i - 1];
+    matrix.b = all[count + 2 * i];
+    // What is whole on every rank of the axis gets a part of its gradient on each.
+    at::Tensor& whole = placements_[norm + i].split_dim == 1 ? matrix.b : matrix.a;
+    whole = to_tensor_axis(whole);
+  }
+  return part;
+}
+
+at::Tensor Llama::product(const at::Tensor& x, const Matrix& matrix) const {
+  const at::Tensor y = at::linear(x, matrix.weight);
+  if (!matrix.a.defined()) return y;
+  return y + at::linear(at::linear(x, matrix.a), matrix.b) * config_.lora.scale();
+}
+
+std::optional<std::size_t> Llama::adapter_index(std::size_t parameter) const {
+  const std::size_t first = first_of_layer(config_.lora.first_layer), last = final_norm_index();
+  if (config_.lora.rank == 0 || parameter < first || parameter >= last) return std::nullopt;
+  const std::size_t layers = (parameter - first) / kLayerParameters, i = (parameter - first) % kLayerParameters;
+  if (i == 0 || i == 5) return std::nullopt;  // norms
+  const std::size_t matrix = layers * (kLayerParameters - 2) + i - (i < 5 ? 1 : 2);
+  const bool has_head = config_.num_scores > 0 || !config_.tie_word_embeddings;
+  return last + 1 + (has_head ? 1 : 0) + 2 * matrix;
+}
+
+void Llama::add_adapters(const LoraConfig& lora, std::uint64_t seed) {
+  RLUF_ASSERT(config_.lora.rank == 0 && lora.rank > 0);
+  config_.lora = lora;
+  const auto shapes = parameter_shapes(config_);
+  for (std::size_t i = parameters_.size(); i < shapes.size(); ++i) {
+    const auto& [name, shape] = shapes[i];
+    placements_.push_back(placement_of(name, shape, layout_.get()));
+    // A has the variance that PEFT gives it, 1 / (3 columns).
+    const bool is_a = name.find(".lora_A.") != std::string::npos;
+    const at::Tensor whole =
+        device_.is_meta() ? torch::empty(shape, torch::kMeta)
+        : is_a            ? initial_weight(shape, name, seed) * (50.0 / std::sqrt(3.0 * static_cast<double>(shape[1])))
+                          : torch::zeros(shape);
+    add_parameter(name, placements_.back().kept_part(whole));
+  }
+  set_trainable_layers(-1);
+}
+
+at::Tensor Llama::merged_weight(std::size_t i, Use use) const {
+  const auto adapter = adapter_index(i);
+  if (!adapter) return weights({i}, use)[0];
+  const std::vector<at::Tensor> all = weights({i, *adapter, *adapter + 1}, Use::kLookup);
+  const at::Tensor merged = at::addmm(all[0], all[2], all[1], 1.0, config_.lora.scale());
+  return use == Use::kProduct ? merged.to(compute_type_) : merged;
 }
 
 std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, Use use) const {
@@ -127,13 +190,14 @@ std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, 
 
 at::Tensor Llama::whole_parameter(std::size_t i) const {
   const at::NoGradGuard no_grad;
-  const at::Tensor part = weights({i}, Use::kLookup)[0].detach();
+  const at::Tensor part = merged_weight(i, Use::kLookup).detach();
   return layout_ ? joined(part, placements_[i], layout_->grid.tensor) : part;
 }
 
 Llama Llama::clone() const {
   Llama copy(config_, device_, layout_);
   copy.compute_type_ = compute_type_;
+  copy.placements_ = placements_;
   for (const auto& [name, tensor] : parameters_) copy.parameters_.emplace_back(name, tensor.detach().clone());
   return copy;
 }
@@ -142,9 +206,12 @@ Llama Llama::for_inference() const {
   const at::NoGradGuard no_grad;
   Llama view = *this;  // of the same tensors
   view.gradient_sink_ = nullptr;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+  view.config_.lora = {};
+  view.parameters_.resize(parameter_shapes(view.config_).size());
+  view.placements_.resize(view.parameters_.size());
+  for (std::size_t i = 0; i < view.parameters_.size(); ++i) {
     const bool is_score = parameters_[i].first == "score.weight";
-    view.parameters_[i].second = weights({i}, is_score ? Use::kLookup : Use::kProduct)[0].detach();
+    view.parameters_[i].second = merged_weight(i, is_score ? Use::kLookup : Use::kProduct).detach();
     view.placements_[i].kept = {0, placements_[i].local[0]};
   }
   if (layout_) {

@@ -138,11 +138,36 @@ void TrainOptions::describe(OptionTable& table) {
   table.add("epochs", &epochs, {.text = "passes over the data", .low = 0, .high = 1e6});
   table.add("max_steps", &max_steps,
             {.text = "cap on the optimizer steps; 0: as many as the epochs give", .unit = "steps", .low = 0});
-  table.add("trainable_layers", &trainable_layers,
-            {.text = "-1: all; k: the last k layers and the heads; 0: heads only", .unit = "layers", .low = -1});
+  describe_trained(table);
   table.add("checkpoint_every_steps", &checkpoint_every_steps,
             {.text = "0: only at the end of the stage", .unit = "steps", .low = 0});
   table.add("log_every_steps", &log_every_steps, {.text = "rows of metrics.csv", .unit = "steps", .low = 1});
+}
+
+void TrainOptions::describe_trained(OptionTable& table) {
+  table.add("trainable_layers", &trainable_layers,
+            {.text = "-1: all; k: the last k layers and the heads; 0: heads only", .unit = "layers", .low = -1});
+  table.add(
+      "lora_rank", &lora_rank,
+      {.text = "rank of adapters beside the matrices of these layers; with them only they and score heads are "
+               "trained. Model folders hold them merged, and alone in adapter/ as PEFT reads them; 0: no adapters",
+       .low = 0,
+       .high = 4096});
+  table.add("lora_alpha", &lora_alpha, {.text = "adapters count alpha / rank times", .low = 0});
+}
+
+LlamaConfig trained_config(LlamaConfig config, const TrainOptions& options) {
+  if (options.lora_rank == 0) return config;
+  const std::int64_t layers = options.trainable_layers < 0 ? config.num_layers : options.trainable_layers;
+  RLUF_ASSERT(layers > 0);
+  config.lora = {options.lora_rank, options.lora_alpha, std::max<std::int64_t>(0, config.num_layers - layers)};
+  return config;
+}
+
+void make_trainable(Llama& model, const TrainOptions& options, std::uint64_t seed) {
+  if (const LoraConfig lora = trained_config(model.config(), options).lora; lora.rank > 0)
+    model.add_adapters(lora, seed);
+  model.set_trainable_layers(options.trainable_layers);
 }
 
 std::int64_t weight_bytes(const LlamaConfig& config) {
@@ -161,17 +186,17 @@ std::int64_t activations_per_token(const LlamaConfig& config) {
 }  // namespace
 
 std::int64_t training_memory_bytes(const LlamaConfig& config, const TrainOptions& options, int num_ranks) {
-  const std::int64_t weights = weight_bytes(config);
+  const LlamaConfig all = trained_config(config, options);
   const std::int64_t layers =
       options.trainable_layers < 0 ? config.num_layers : std::min(options.trainable_layers, config.num_layers);
-  LlamaConfig trained = config;
-  trained.num_layers = layers;
-  trained.vocab_size = options.trainable_layers < 0 ? config.vocab_size : 0;
+  std::int64_t trained = 0;
+  for (const auto& [name, shape] : parameter_shapes(all))
+    if (is_trained(name, all, options.trainable_layers)) trained += 4 * c10::multiply_integers(shape);
   // Gradients, their sum (in 64 bits, or a second buffer for several ranks), a share of the two moments, and the copy
   // of this rank's share of weights and moments while a checkpoint is written.
   const std::int64_t sum = options.reproducible ? 2 : num_ranks > 1 ? 1 : 0;
   const std::int64_t logits = 3 * std::min(options.micro_batch_tokens * config.vocab_size, std::int64_t{16} << 20);
-  return weights + (1 + sum) * weight_bytes(trained) + 5 * weight_bytes(trained) / num_ranks +
+  return weight_bytes(all) + (1 + sum) * trained + 5 * trained / num_ranks +
          4 * (layers * activations_per_token(config) * options.micro_batch_tokens + logits);
 }
 
@@ -243,7 +268,7 @@ std::map<std::string, double> train(Llama& model, const TrainPlan& given, const 
   if (num_examples == 0)
     fail_data(concat("stage ", plan.stage, " has no examples"), "nothing can be learned",
               "check the data stage's table");
-  model.set_trainable_layers(options.trainable_layers);
+  make_trainable(model, options, plan.seed);
   AdamW optimizer(model, options, comm);
   const auto total = static_cast<std::int64_t>(std::ceil(options.epochs * static_cast<double>(num_examples)));
   std::int64_t num_steps = (total + options.global_batch - 1) / options.global_batch;

@@ -75,8 +75,10 @@ struct Communicator::Impl {
   std::map<std::string, Traffic> traffic;
   std::shared_ptr<CollectiveLog> log;  ///< only of a recorded communicator
   std::int64_t group = 0;
+  const char* axis = "world";
+  std::int64_t number = 0;  ///< of collectives so far
 
-  explicit Impl(MPI_Comm owned) : comm(owned) {
+  Impl(MPI_Comm owned, const char* of_axis) : comm(owned), axis(of_axis) {
     check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check_mpi(MPI_Comm_rank(comm, &rank), "MPI_Comm_rank");
     check_mpi(MPI_Comm_size(comm, &size), "MPI_Comm_size");
@@ -105,6 +107,7 @@ struct Communicator::Impl {
     if (log) log->push_back({group, collective, 0});
     return log != nullptr;
   }
+  InCollective enter(const char* collective) { return InCollective(collective, axis, ++number); }
   DeviceCollectives& on_device(const Communicator& comm_of_this) {
     if (!device) device = DeviceCollectives::make(comm_of_this);
     return *device;
@@ -116,13 +119,13 @@ Communicator::Communicator(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) 
 Communicator Communicator::world() {
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(MPI_COMM_WORLD, &comm), "MPI_Comm_dup");
-  return Communicator(std::make_shared<Impl>(comm));
+  return Communicator(std::make_shared<Impl>(comm, "world"));
 }
 
 Communicator Communicator::self() {
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_dup(MPI_COMM_SELF, &comm), "MPI_Comm_dup");
-  return Communicator(std::make_shared<Impl>(comm));
+  return Communicator(std::make_shared<Impl>(comm, "self"));
 }
 
 Communicator Communicator::recorded(int rank, int size, std::int64_t group, std::shared_ptr<CollectiveLog> log) {
@@ -130,11 +133,11 @@ Communicator Communicator::recorded(int rank, int size, std::int64_t group, std:
   return Communicator(std::make_shared<Impl>(rank, size, group, std::move(log)));
 }
 
-Communicator Communicator::split(int color, int key) const {
+Communicator Communicator::split(int color, int key, const char* axis) const {
   if (impl_->log) throw std::logic_error("a recorded communicator cannot be split");
   MPI_Comm comm = MPI_COMM_NULL;
   check_mpi(MPI_Comm_split(impl_->comm, color, key, &comm), "MPI_Comm_split");
-  return Communicator(std::make_shared<Impl>(comm));
+  return Communicator(std::make_shared<Impl>(comm, axis));
 }
 
 int Communicator::rank() const { return impl_->rank; }
@@ -142,20 +145,20 @@ int Communicator::size() const { return impl_->size; }
 MPI_Comm Communicator::mpi() const { return impl_->comm; }
 void Communicator::barrier() const {
   if (impl_->note("barrier")) return;
-  const InCollective here("barrier");
+  const InCollective here = impl_->enter("barrier");
   check_mpi(MPI_Barrier(impl_->comm), "MPI_Barrier");
 }
 
 double Communicator::all_reduce(double value, Reduce op) const {
   if (impl_->note("all_reduce")) return value;
-  const InCollective here("all_reduce");
+  const InCollective here = impl_->enter("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_DOUBLE, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
 
 std::int64_t Communicator::all_reduce(std::int64_t value, Reduce op) const {
   if (impl_->note("all_reduce")) return value;
-  const InCollective here("all_reduce");
+  const InCollective here = impl_->enter("all_reduce");
   check_mpi(MPI_Allreduce(MPI_IN_PLACE, &value, 1, MPI_INT64_T, mpi_op(op), impl_->comm), "MPI_Allreduce");
   return value;
 }
@@ -163,7 +166,7 @@ std::int64_t Communicator::all_reduce(std::int64_t value, Reduce op) const {
 template <class T>
 void Communicator::reduce_numbers(std::vector<T>& values, Reduce op) const {
   if (size() == 1 || impl_->note("all_reduce")) return;
-  const InCollective here("all_reduce");
+  const InCollective here = impl_->enter("all_reduce");
   at::Tensor tensor =
       at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, c10::CppTypeToScalarType<T>::value);
   reduce_on_host(tensor, op, impl_->comm);
@@ -176,7 +179,7 @@ void Communicator::all_reduce(at::Tensor& tensor, Reduce op) const {
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1) return;
   if (impl_->count("all_reduce", static_cast<std::int64_t>(tensor.nbytes()))) return;
-  const InCollective here("all_reduce");
+  const InCollective here = impl_->enter("all_reduce");
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_reduce(tensor, op);
   if (tensor.scalar_type() == at::kBFloat16 || tensor.scalar_type() == at::kHalf) {
     at::Tensor wide = tensor.to(at::kFloat);
@@ -199,7 +202,7 @@ void broadcast_on_host(void* data, std::int64_t num_bytes, int root, MPI_Comm co
 void Communicator::broadcast(at::Tensor& tensor, int root) const {
   RLUF_ASSERT(tensor.is_contiguous());
   if (size() == 1 || impl_->count("broadcast", static_cast<std::int64_t>(tensor.nbytes()))) return;
-  const InCollective here("broadcast");
+  const InCollective here = impl_->enter("broadcast");
   if (!tensor.device().is_cpu()) {
     impl_->on_device(*this).broadcast(tensor, root);
     return;
@@ -214,7 +217,7 @@ void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>&
   std::int64_t num_rows = 0;
   for (const Range& part : rows) num_rows += part.count();
   if (impl_->count("all_gather", num_rows * row_bytes)) return;
-  const InCollective here("all_gather_rows");
+  const InCollective here = impl_->enter("all_gather_rows");
   if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_gather_rows(tensor, rows);
   std::vector<int> counts, firsts;
   for (const Range& part : rows) {
@@ -245,7 +248,7 @@ at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vect
   if (size() == 1) return parts;
   at::Tensor mine = at::empty({counts[static_cast<std::size_t>(rank())]}, parts.options());
   if (impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()))) return mine;
-  const InCollective here("reduce_scatter");
+  const InCollective here = impl_->enter("reduce_scatter");
   if (!parts.device().is_cpu()) {
     impl_->on_device(*this).reduce_scatter(parts, counts, mine);
     return mine;
@@ -265,7 +268,7 @@ const std::map<std::string, Traffic>& Communicator::traffic() const { return imp
 
 std::string Communicator::broadcast(const std::string& text, int root) const {
   if (impl_->note("broadcast")) return text;
-  const InCollective here("broadcast");
+  const InCollective here = impl_->enter("broadcast");
   std::int64_t length = static_cast<std::int64_t>(text.size());
   check_mpi(MPI_Bcast(&length, 1, MPI_INT64_T, root, impl_->comm), "MPI_Bcast");
   std::string result = rank() == root ? text : std::string(static_cast<std::size_t>(length), '\0');
@@ -279,7 +282,6 @@ namespace {
 template <class T>
 std::vector<T> gather_all(const T* mine, std::size_t count, MPI_Datatype type, MPI_Comm comm, int size,
                           std::vector<int>* counts_out = nullptr) {
-  const InCollective here("all_gather");
   const std::int64_t num_mine = static_cast<std::int64_t>(count);
   std::vector<std::int64_t> wide_counts(static_cast<std::size_t>(size));
   check_mpi(MPI_Allgather(&num_mine, 1, MPI_INT64_T, wide_counts.data(), 1, MPI_INT64_T, comm), "MPI_Allgather");
@@ -302,16 +304,19 @@ std::vector<T> gather_all(const T* mine, std::size_t count, MPI_Datatype type, M
 
 std::vector<double> Communicator::all_gather(const std::vector<double>& mine) const {
   if (impl_->note("all_gather")) return mine;
+  const InCollective here = impl_->enter("all_gather");
   return gather_all(mine.data(), mine.size(), MPI_DOUBLE, impl_->comm, size());
 }
 
 std::vector<std::int64_t> Communicator::all_gather(const std::vector<std::int64_t>& mine) const {
   if (impl_->note("all_gather")) return mine;
+  const InCollective here = impl_->enter("all_gather");
   return gather_all(mine.data(), mine.size(), MPI_INT64_T, impl_->comm, size());
 }
 
 std::vector<std::string> Communicator::all_gather(const std::string& mine) const {
   if (impl_->note("all_gather")) return std::vector<std::string>(static_cast<std::size_t>(size()), mine);
+  const InCollective here = impl_->enter("all_gather");
   std::vector<int> counts;
   const std::vector<char> all = gather_all(mine.data(), mine.size(), MPI_CHAR, impl_->comm, size(), &counts);
   std::vector<std::string> texts;
@@ -325,7 +330,7 @@ std::vector<std::string> Communicator::all_gather(const std::string& mine) const
 
 std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
   if (impl_->note("exclusive_scan")) return 0;
-  const InCollective here("exclusive_scan");
+  const InCollective here = impl_->enter("exclusive_scan");
   std::int64_t before = 0;
   check_mpi(MPI_Exscan(&value, &before, 1, MPI_INT64_T, MPI_SUM, impl_->comm), "MPI_Exscan");
   return rank() == 0 ? 0 : before;
@@ -334,7 +339,7 @@ std::int64_t Communicator::exclusive_scan(std::int64_t value) const {
 std::vector<std::string> Communicator::all_to_all(const std::vector<std::string>& to) const {
   RLUF_ASSERT(static_cast<int>(to.size()) == size());
   if (impl_->note("all_to_all")) return to;
-  const InCollective here("all_to_all");
+  const InCollective here = impl_->enter("all_to_all");
   std::vector<std::int64_t> sizes_out, sizes_in(to.size());
   for (const std::string& text : to) sizes_out.push_back(static_cast<std::int64_t>(text.size()));
   check_mpi(MPI_Alltoall(sizes_out.data(), 1, MPI_INT64_T, sizes_in.data(), 1, MPI_INT64_T, impl_->comm),

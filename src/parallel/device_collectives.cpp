@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
 #include "rluf/parallel/communicator.hpp"
 #include "rluf/parallel/process_grid.hpp"
 
@@ -118,8 +119,8 @@ class NcclCollectives : public DeviceCollectives {
     if (const char* more = ncclGetLastError(comm_); more != nullptr && *more != '\0') reason += concat(", ", more);
     if (comm_ != nullptr) ncclCommAbort(comm_);
     comm_ = nullptr;
-    throw Error(ExitCode::kOther, concat(call, " failed (the GPUs lost contact): ", reason,
-                                         ": NCCL_DEBUG=INFO tells more; continue from the last checkpoint"));
+    throw Error(ExitCode::kOther, concat(call, " failed in ", progress_mark().collective, " (the GPUs lost contact): ",
+                                         reason, ": NCCL_DEBUG=INFO tells more; continue from the last checkpoint"));
   }
 
   /// Puts a collective on the tensor's stream, behind the work that fills the tensor, and waits for it while polling

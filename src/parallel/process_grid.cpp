@@ -14,10 +14,10 @@ ProcessGrid ProcessGrid::make(std::int64_t shard_size, std::int64_t tensor_size)
   const int tensor = static_cast<int>(tensor_size), model = static_cast<int>(model_size), rank = world.rank();
   // The tensor axis is innermost: its neighbours are neighbours in the machine.
   return ProcessGrid{.world = world,
-                     .data = world.split(rank % model, rank),
-                     .shard = world.split(rank / model * tensor + rank % tensor, rank),
-                     .tensor = world.split(rank / tensor, rank),
-                     .replicas = world.split(rank % tensor, rank)};
+                     .data = world.split(rank % model, rank, "data"),
+                     .shard = world.split(rank / model * tensor + rank % tensor, rank, "shard"),
+                     .tensor = world.split(rank / tensor, rank, "tensor"),
+                     .replicas = world.split(rank % tensor, rank, "replicas")};
 }
 
 std::string ProcessGrid::picture() const {

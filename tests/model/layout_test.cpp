@@ -5,6 +5,8 @@
 #include <torch/torch.h>
 
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
@@ -185,6 +187,34 @@ TEST_F(Layouts, LastLayersAlone) {
     }
 }
 
+/// Base weights and A are those of one rank from the start; B is 0 and then what training makes of it.
+TEST_F(Layouts, AdaptersToo) {
+  const LoraConfig lora{.rank = 3, .alpha = 6, .first_layer = 1};
+  Llama alone(small_config(false), 3, at::kCPU);
+  alone.add_adapters(lora, 8);
+  const auto expected = trained(alone, loss(), Communicator::self());
+  EXPECT_LT(expected.back().loss, expected.front().loss);
+  for (const Grid& grid : grids())
+    for (const std::int64_t zero : {1, 2, 3})
+      for (const std::string recompute : {"none", "selective", "layers"}) {
+        if (grid.shard == 1 && zero > 1) continue;
+        Llama model(small_config(false), 3, at::kCPU, layout_of(grid, zero, recompute));
+        model.add_adapters(lora, 8);
+        const auto steps = trained(model, loss(), world);
+        const std::string where = text_of(grid, zero, recompute);
+        const double tolerance = grid.tensor == 1 ? 0 : 1e-5;
+        for (std::size_t s = 0; s < steps.size(); ++s) {
+          EXPECT_EQ(steps[s].complaint, "") << where;
+          EXPECT_NEAR(steps[s].loss, expected[s].loss, tolerance * expected[s].loss) << where;
+          EXPECT_NEAR(steps[s].grad_norm, expected[s].grad_norm, tolerance * expected[s].grad_norm) << where;
+        }
+        for (std::size_t i = 0; i < alone.parameters().size(); ++i)
+          EXPECT_LE((model.whole_parameter(i) - alone.whole_parameter(i)).abs().max().item<double>(),
+                    1000 * tolerance * kStepSize)
+              << alone.parameters()[i].first << ", " << where;
+      }
+}
+
 TEST_F(Layouts, Bfloat16IsAsCloseAsItsDigits) {
   Llama alone(small_config(false), 3, at::kCPU);
   alone.set_compute_type(at::kBFloat16);
@@ -212,6 +242,31 @@ TEST_F(Layouts, FilesMoveBetweenGrids) {
       for (const std::int64_t zero : {1, 3})
         expect_close(Llama::load(folder, at::kCPU, 0, 0, layout_of(to, zero, "none")), alone, 0,
                      text_of(to, zero, "none"));
+    world.barrier();
+  }
+}
+
+/// A file of adapters, alone and merged, is that of one rank.
+TEST_F(Layouts, AdapterFilesAreThoseOfOneRank) {
+  const std::string folder = testing::TempDir() + concat("rluf_layout_adapter_", world.size());
+  const auto bytes = [&] {
+    std::ifstream merged(folder + "/model.safetensors"), adapter(folder + "/adapter/adapter_model.safetensors"),
+        config(folder + "/adapter/adapter_config.json");
+    std::ostringstream text;
+    text << merged.rdbuf() << adapter.rdbuf() << config.rdbuf();
+    return text.str();
+  };
+  std::string expected;
+  for (const Grid& grid : grids()) {
+    if (grid.tensor > 1) continue;  // rounded otherwise
+    Llama model(small_config(false, 2), 9, at::kCPU, layout_of(grid, 3, "none"));
+    model.add_adapters({.rank = 2, .alpha = 4, .first_layer = 1}, 5);
+    trained(model, score_loss(), world);
+    model.save(folder, "");
+    world.barrier();
+    if (expected.empty()) expected = bytes();
+    EXPECT_EQ(bytes(), expected) << text_of(grid, 3, "none");
+    EXPECT_GT(expected.size(), 1000u);
     world.barrier();
   }
 }

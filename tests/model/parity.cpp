@@ -2,6 +2,7 @@
 // IDS.json holds documents (lists of token ids). Writes OUT/model.safetensors with the logits of each document
 // ("logits/i", or "scores" for a model with heads) and the gradient of every parameter of
 //   language model: the sum over documents of the mean of -log p(next token);  scores: the sum of all scores.
+// parity FOLDER IDS.json OUT lora RANK ALPHA FIRST_LAYER: the same with adapters of random A and B.
 // parity FOLDER IDS.json OUT NUM: continues the documents by NUM likeliest tokens each into OUT/greedy.json.
 #include <mpi.h>
 #include <torch/torch.h>
@@ -17,8 +18,13 @@
 
 using namespace rluf;
 
-static void run(const std::string& folder, const std::string& ids_path, const std::string& out) {
+static void run(const std::string& folder, const std::string& ids_path, const std::string& out,
+                const LoraConfig& lora) {
   Llama model = Llama::load(folder, torch::kCPU);
+  if (lora.rank > 0) model.add_adapters(lora, 1);
+  for (const auto& [name, tensor] : model.parameters())
+    if (name.find(".lora_B.") != std::string::npos)
+      at::Tensor(tensor).detach().copy_(initial_weight(tensor.sizes().vec(), name, 2));
   const auto documents = read_json(ids_path).get<std::vector<std::vector<std::int32_t>>>();
   const PackedBatch batch = PackedBatch::from(documents, torch::kCPU);
   const at::Tensor hidden = model.hidden(batch);
@@ -39,10 +45,10 @@ static void run(const std::string& folder, const std::string& ids_path, const st
   }
   loss.backward();
   for (const auto& [name, tensor] : model.parameters())
-    results.emplace_back("grad/" + name, tensor.grad().contiguous());
+    if (tensor.requires_grad()) results.emplace_back("grad/" + name, tensor.grad().contiguous());
   std::filesystem::create_directories(out);
   write_safetensors(out, results);
-  model.save(out + "/resaved", "", "bfloat16");
+  model.save(out + "/resaved", "", lora.rank > 0 ? "float32" : "bfloat16");
 }
 
 static void continue_greedily(const std::string& folder, const std::string& ids_path, const std::string& out,
@@ -62,7 +68,13 @@ int main(int argc, char** argv) {
   Kokkos::initialize(argc, argv);
   int result = 1;
   try {
-    argc > 4 ? continue_greedily(argv[1], argv[2], argv[3], std::stoll(argv[4])) : run(argv[1], argv[2], argv[3]);
+    if (argc == 5) {
+      continue_greedily(argv[1], argv[2], argv[3], std::stoll(argv[4]));
+    } else {
+      const LoraConfig lora =
+          argc < 8 ? LoraConfig{} : LoraConfig{std::stoll(argv[5]), std::stod(argv[6]), std::stoll(argv[7])};
+      run(argv[1], argv[2], argv[3], lora);
+    }
     result = 0;
   } catch (const std::exception& error) {
     std::cerr << error.what() << '\n';

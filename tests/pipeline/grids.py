@@ -50,6 +50,16 @@ for ranks, shard, tensor, zero, recompute in ((2, 2, 1, 3, "layers"), (3, 3, 1, 
     shutil.rmtree(folder)
     cases += 1
 
+# The same with adapters in every model, divided or not.
+adapters = [f"--{section}.lora_rank=4" for section in ("sft", "love", "helpfulness", "safety", "policy")]
+one, grid = run("adapters", 1, *adapters), run("adapters of a grid", 2, *adapters, "--parallel.shard=2")
+weights, loss = largest_difference(one, grid)
+check(weights == 0 and loss == 0, f"adapters: not the bits of one rank: weights differ by {weights}, losses by {loss}")
+check(all((one / model / "adapter/adapter_model.safetensors").read_bytes() == (grid / model / "adapter/adapter_model.safetensors").read_bytes()
+          for model in folders), "adapters by themselves")
+check(largest_difference(alone, one)[0] > 0, "adapters train something else")
+cases += 1
+
 # A checkpoint of one grid is continued on another.
 steps = ["--sft.max_steps=8", "--sft.checkpoint_every_steps=1", "--run.keep_every=1"]
 folder = work / "moving"
@@ -75,6 +85,8 @@ check_error(rluf("sft", tiny, *heads, *steps, "--parallel.tensor=3", f"--run.dir
             ["parallel.tensor = 3 does not divide the model's 4 heads"], "heads that do not divide")
 check_error(rluf("sft", tiny, *heads, "--parallel.tensor=3", f"--run.directory={folder}", "--validate", ranks=3), 2,
             ["parallel.tensor = 3 does not divide the model's 4 heads"], "the same before anything is done")
+check_error(rluf("sft", tiny, *heads, "--sft.lora_rank=4", "--sft.trainable_layers=0", f"--run.directory={folder}", "--validate"), 2,
+            ["sft.lora_rank = 4 with sft.trainable_layers = 0"], "adapters without layers")
 check_error(rluf("run", tiny, "--parallel.shard=3", f"--run.directory={work}/none", ranks=2), 2, ["does not divide 2 ranks"], "ranks that do not divide")
 shutil.rmtree(work)
-finish(cases + 3)
+finish(cases + 4)

@@ -30,21 +30,25 @@ struct ProgressMark {
   long step = -1, total = 0;
   double rate = 0;         ///< @unit units per second; 0: unknown
   double age_seconds = 0;  ///< since the last mark
-  std::string collective;  ///< that this rank's main thread is in; empty: none
+  std::string collective;  ///< that this rank's main thread is in, with axis and number; empty: none
 };
 ProgressMark progress_mark();
 
-/// Names the collective that the main thread is in, for messages about hangs.
+/// Names the collective that the main thread is in, for messages about hangs: the `number`-th of its axis, so that
+/// ranks that wait for each other in different ones can be told apart. Texts must live on.
 class InCollective {
  public:
-  explicit InCollective(const char* name);
+  explicit InCollective(const char* name, const char* axis = "", std::int64_t number = 0);
   ~InCollective();
   InCollective(const InCollective&) = delete;
   InCollective& operator=(const InCollective&) = delete;
 
  private:
   const char* outer_;
+  double start_seconds_;
 };
+/// Time of the main thread in collectives since the start: moving data, and waiting for others. @unit seconds
+double seconds_in_collectives();
 
 /// Progress of a long loop. On a terminal (mpirun's counts as this process's) one line that is rewritten; in a log file
 /// a line every 30 s and the last one.

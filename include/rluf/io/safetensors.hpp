@@ -38,11 +38,11 @@ struct TensorHeader {
   at::ScalarType type = at::kFloat;
 };
 
-/// Writes model.safetensors (or shards of at most `max_shard_bytes` with an index), atomically. `tensor(i)` gives
+/// Writes STEM.safetensors (or shards of at most `max_shard_bytes` with an index), atomically. `tensor(i)` gives
 /// tensor i as its header says; it is asked for once each, in order. Not collective.
 void write_safetensors(const std::string& folder, const std::vector<TensorHeader>& headers,
                        const std::function<at::Tensor(std::size_t)>& tensor,
-                       std::int64_t max_shard_bytes = 5'000'000'000);
+                       std::int64_t max_shard_bytes = 5'000'000'000, const std::string& stem = "model");
 void write_safetensors(const std::string& folder, const NamedTensors& tensors,
                        std::int64_t max_shard_bytes = 5'000'000'000);
 

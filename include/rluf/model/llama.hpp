@@ -23,6 +23,17 @@ struct RopeScaling {
   std::int64_t original_max_position_embeddings = 8192;
 };
 
+/// Low-rank adapters beside the matrices of the last layers: W x + (alpha / rank) B A x with only A and B trained.
+/// @source Hu et al., arXiv 2106.09685
+struct LoraConfig {
+  std::int64_t rank = 0;  ///< rows of A and columns of B; 0: no adapters
+  double alpha = 0;
+  std::int64_t first_layer = 0;  ///< the first that has them
+
+  double scale() const { return alpha / static_cast<double>(rank); }
+  bool covers(std::int64_t layer) const { return rank > 0 && layer >= first_layer; }
+};
+
 /// config.json of a Hugging Face folder.
 struct LlamaConfig {
   std::int64_t vocab_size = 0, hidden_size = 0, intermediate_size = 0, num_layers = 0;
@@ -31,6 +42,7 @@ struct LlamaConfig {
   std::optional<RopeScaling> rope_scaling;
   bool tie_word_embeddings = true;
   std::int64_t num_scores = 0;  ///< scalar heads; 0: a language model
+  LoraConfig lora;              ///< never part of config.json: folders hold merged weights
   std::vector<std::int32_t> eos_token_ids;
   std::int32_t bos_token_id = -1;
   std::string torch_dtype = "float32";
@@ -40,10 +52,12 @@ struct LlamaConfig {
   nlohmann::json to_json() const;
 };
 
-/// (Hugging Face name, shape) of every parameter, in the order in which the forward pass uses them.
+/// (Hugging Face name, shape) of every parameter, in the order in which the forward pass uses them; after them those of
+/// the adapters, A and B of each matrix.
 std::vector<std::pair<std::string, std::vector<std::int64_t>>> parameter_shapes(const LlamaConfig& config);
 
 /// Whether gradients flow to a parameter when the last `layers` layers and the heads are trained: -1 all, 0 heads only.
+/// With adapters these stand for their layers, and of the heads only scores are trained.
 bool is_trained(const std::string& name, const LlamaConfig& config, std::int64_t layers);
 
 /// Compares the headers of a folder's weights with what config.json asks for, reading no data; a missing score head is
@@ -74,7 +88,8 @@ class Llama {
                     const LayoutPointer& layout = nullptr);
   /// Writes config.json, model.safetensors, generation_config.json and a copy of the tokenizer; rank 0 of the layout
   /// does, others help; without a layout whoever calls. `dtype`: float32, float16, bfloat16. Names are Hugging Face's,
-  /// so transformers opens the folder. @collective over all ranks of the layout @memory one parameter more
+  /// so transformers opens the folder. Adapters are merged into it, and stand in FOLDER/adapter as PEFT's LoRA reads
+  /// them. @collective over all ranks of the layout @memory one parameter more
   void save(const std::string& folder, const std::string& tokenizer_path, const std::string& dtype = "float32") const;
 
   const LlamaConfig& config() const { return config_; }
@@ -87,7 +102,10 @@ class Llama {
   const NamedTensors& parameters() const { return parameters_; }
   const std::vector<Placement>& placements() const { return placements_; }
   const at::Tensor& parameter(const std::string& name) const;
-  /// Parameter i in one piece. @collective over the shard and tensor axes
+  /// Puts adapters beside matrices: A is random, B is 0, so nothing changes until they are trained. The weights
+  /// themselves are trained no more, but for score heads.
+  void add_adapters(const LoraConfig& lora, std::uint64_t seed);
+  /// Parameter i in one piece, with its adapter. @collective over the shard and tensor axes
   at::Tensor whole_parameter(std::size_t i) const;
   /// Rotary angles of every position. @shape [max_position_embeddings, head_dim] float32
   const at::Tensor& rope_cos() const { return rope_cos_; }
@@ -124,8 +142,9 @@ class Llama {
 
   /// A copy whose weights do not change when this one is trained (reference policy).
   Llama clone() const;
-  /// The same weights without gradients, matrices in the compute type, gathered over the shard axis: no cast and no
-  /// gather in every forward pass. Shares memory where it can, so it is good until the next optimizer step. @collective
+  /// The same weights without gradients, adapters merged, matrices in the compute type, gathered over the shard axis:
+  /// no cast and no gather in every forward pass. Shares memory where it can, so it is good until the next optimizer
+  /// step. @collective
   Llama for_inference() const;
 
  private:
@@ -136,13 +155,31 @@ class Llama {
   };
   Llama(LlamaConfig config, at::Device device, LayoutPointer layout);
   void add_parameter(const std::string& name, const at::Tensor& kept);
+  void save_adapters(const std::string& folder) const;
+  /// Parameters `indices`, each as its header says, into STEM.safetensors.
+  void write_parameters(const std::string& folder, const std::string& stem, const std::vector<TensorHeader>& headers,
+                        const std::vector<std::size_t>& indices) const;
   bool is_trainable(std::int64_t layer) const;
   std::size_t final_norm_index() const;
   std::size_t language_head_index() const;
   /// Parameters on all their rows, gathered where they are divided.
   std::vector<at::Tensor> weights(const std::vector<std::size_t>& indices, Use use = Use::kProduct) const;
-  /// Those of a layer, from its number `first` on.
-  std::vector<at::Tensor> layer_weights(std::int64_t layer, std::size_t first, std::size_t count) const;
+  /// A matrix of a layer and its adapter, undefined where there is none.
+  struct Matrix {
+    at::Tensor weight, a, b;
+  };
+  struct LayerPart {
+    at::Tensor norm;
+    std::vector<Matrix> matrices;
+  };
+  /// The norm that is parameter `first` of a layer and the `count` matrices after it.
+  LayerPart layer_part(std::int64_t layer, std::size_t first, std::size_t count) const;
+  /// x W^T, and what the adapter adds to it.
+  at::Tensor product(const at::Tensor& x, const Matrix& matrix) const;
+  /// Where A of a parameter's adapter stands, B after it.
+  std::optional<std::size_t> adapter_index(std::size_t parameter) const;
+  /// Parameter i on all its rows of the tensor axis's part, its adapter merged.
+  at::Tensor merged_weight(std::size_t i, Use use) const;
   at::Tensor to_tensor_axis(const at::Tensor& x) const;
   at::Tensor from_tensor_axis(const at::Tensor& x) const;
   std::optional<VocabularyPart> vocabulary_part(std::size_t head) const;

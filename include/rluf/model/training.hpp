@@ -25,11 +25,19 @@ struct TrainOptions {
   double epochs = 1.0;
   std::int64_t max_steps = 0;  ///< 0: as many as the epochs give
   std::int64_t trainable_layers = -1;
+  std::int64_t lora_rank = 0;  ///< 0: the weights themselves are trained
+  double lora_alpha = 16;
   std::int64_t checkpoint_every_steps = 100;
   std::int64_t log_every_steps = 10;
-  bool reproducible = true;           ///< run.reproducible; not of a section of its own
-  void describe(OptionTable& table);  ///< adds to the current section
+  bool reproducible = true;                   ///< run.reproducible; not of a section of its own
+  void describe(OptionTable& table);          ///< adds to the current section
+  void describe_trained(OptionTable& table);  ///< of these only what is trained: layers and adapters
 };
+
+/// Lets gradients flow where the options say, through adapters made from `seed` if they ask for them.
+void make_trainable(Llama& model, const TrainOptions& options, std::uint64_t seed);
+/// `config` with the adapters that the options ask for.
+LlamaConfig trained_config(LlamaConfig config, const TrainOptions& options);
 
 /// Warm-up then cosine to the minimum ratio. @unit step counts from 0
 double learning_rate_at(const TrainOptions& options, std::int64_t step, std::int64_t num_steps);

@@ -43,7 +43,8 @@ class Communicator {
   /// Rank `rank` of `size` ranks that are not there: every collective is noted in `log` and returns at once, with what
   /// this rank brought (sums are its own, others' parts of a tensor are left as they are). For walking through a run.
   static Communicator recorded(int rank, int size, std::int64_t group, std::shared_ptr<CollectiveLog> log);
-  Communicator split(int color, int key) const;
+  /// `axis`: how messages about its collectives call it; must live on.
+  Communicator split(int color, int key, const char* axis = "part") const;
 
   int rank() const;      ///< not collective
   int size() const;      ///< not collective

@@ -49,6 +49,13 @@ void check_sources(const RunConfig& config) {
     need(love, "the evaluation of data.candidates", "love", "interactions");
 }
 
+void check_adapters(const char* section, const TrainOptions& train) {
+  if (train.lora_rank > 0 && train.trainable_layers == 0)
+    fail_input(concat(section, ".lora_rank = ", train.lora_rank, " with ", section, ".trainable_layers = 0"),
+               "adapters stand beside the matrices of trained layers",
+               concat("set ", section, ".trainable_layers = -1, or ", section, ".lora_rank = 0"));
+}
+
 }  // namespace
 
 void RunConfig::check(const std::string& command) const {
@@ -57,6 +64,11 @@ void RunConfig::check(const std::string& command) const {
   if (runs("evaluate") && !data.online.empty() && data.candidates.empty())
     fail_input("data.online is given without data.candidates", "there is nothing to compare it with",
                "set data.candidates, or leave data.online out");
+  check_adapters("sft", sft.train);
+  check_adapters("love", reward.love.train);
+  check_adapters("helpfulness", reward.helpfulness.train);
+  check_adapters("safety", reward.safety.train);
+  check_adapters("policy", policy.train);
   if (runs("policy")) policy.check();
   if ((runs("policy") || command == "generate") && policy.max_new_tokens >= data.max_tokens)
     fail_room("policy.max_new_tokens", policy.max_new_tokens, data.max_tokens);

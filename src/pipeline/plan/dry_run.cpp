@@ -145,7 +145,7 @@ class Walk {
   }
 
   void train(Llama& model, const std::string& role, const TrainOptions& options, const StepExamples& step) {
-    model.set_trainable_layers(options.trainable_layers);
+    make_trainable(model, options, 0);
     AdamW optimizer(model, options, grid_.world);
     const auto each = std::max<std::int64_t>(1, std::lround(step.documents_each));
     const auto num_examples = std::max<std::int64_t>(1, std::lround(step.examples));

@@ -43,6 +43,13 @@ void check_stages(const std::vector<std::string>& stages) {
     }
 }
 
+void refuse_adapters(const std::string& stage, const TrainOptions& options) {
+  if (options.lora_rank > 0)
+    fail_input(concat(stage, ".lora_rank = ", options.lora_rank, " cannot be planned yet"),
+               "the formulas of work and traffic are those of training the weights themselves",
+               "plan without it: memory and work are then upper bounds");
+}
+
 /// Mean lengths that the run would cut off, of what is planned.
 void check_lengths(const RunOptionsOfPlan& run, bool reads_love, bool generates) {
   const PlanOptions& plan = run.plan;
@@ -102,6 +109,7 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
   const auto add = [&](const std::string& name, const PlannedModel& model, const TrainOptions& options, double examples,
                        const char* option, StepExamples step) {
     if (!wanted(name)) return;
+    refuse_adapters(name, options);
     if (examples == 0) {
       input.left_out.push_back(concat(name, ": plan.", option, " = 0"));
       return;
@@ -138,6 +146,7 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
     if (rounds) input.judges.push_back(model);
   }
   input.has_policy = wanted("policy");
+  if (input.has_policy) refuse_adapters("policy", run.policy.train);
   if (run.validate.max_prompts > 0)
     input.options.held_out_prompts = std::min(plan.held_out_prompts, static_cast<double>(run.validate.max_prompts));
   input.has_validate = wanted("validate") && plan.held_out_prompts > 0;

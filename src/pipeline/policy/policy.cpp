@@ -167,7 +167,7 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
                         const std::vector<Prompt>& prompts, const std::vector<std::size_t>& order,
                         const std::vector<BaselineResponse>& baselines, const StageContext& context) {
   const PolicyOptions& options = setting.options;
-  policy.set_trainable_layers(options.train.trainable_layers);
+  make_trainable(policy, options.train, setting.seed);
   AdamW optimizer(policy, options.train, setting.data);
   RoundTable rounds;
   BadSteps bad_steps(stage, options.train, context.directory);
@@ -251,6 +251,21 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
         at(*row, "log_prob_difference"), at(*row, "log_prob_difference_largest"));
     log_info(line);
   }
+  std::string times;
+  for (const char* phase : {"generation", "scoring", "training"}) {
+    double seconds = 0, idle = 0, most = 0;
+    for (const auto& row : rounds.rows) {
+      seconds += at(row, concat(phase, "_seconds"));
+      idle += at(row, concat(phase, "_idle_seconds"));
+      most += at(row, concat(phase, "_idle_most_seconds"));
+    }
+    char text[160];
+    const auto n = static_cast<double>(rounds.rows.size());
+    std::snprintf(text, sizeof text, "%s%s %.2f s, of it in collectives %.2f s a rank, the most %.2f s",
+                  times.empty() ? "" : "; ", phase, seconds / n, idle / n, most / n);
+    times += text;
+  }
+  log_info(concat(stage, " mean round: ", times));
 }
 
 }  // namespace

@@ -64,8 +64,7 @@ void PolicyOptions::describe(OptionTable& table) {
   table.add("clip_norm", &train.clip_norm, {.text = "largest gradient norm; 0: no clipping", .low = 0});
   table.add("micro_batch_tokens", &train.micro_batch_tokens,
             {.text = "packed tokens of one forward pass of one rank", .unit = "tokens", .low = 1});
-  table.add("trainable_layers", &train.trainable_layers,
-            {.text = "-1: all; k: the last k layers and the heads; 0: heads only", .unit = "layers", .low = -1});
+  train.describe_trained(table);
   table.add("checkpoint_every_rounds", &train.checkpoint_every_steps,
             {.text = "0: only at the end of a policy", .unit = "rounds", .low = 0});
 }

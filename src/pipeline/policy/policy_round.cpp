@@ -122,6 +122,34 @@ void add_baseline_log_ratios(const Llama& policy, const RoundSetting& setting,
   for (std::size_t i = 0; i < needed.size(); ++i) facts[needed[i]].log_ratio = now[i] - before[i];
 }
 
+/// Where a round's time goes, and how much of it the ranks spend in collectives: moving data and waiting for each
+/// other.
+class PhaseTimes {
+ public:
+  void skip() { mark_ = now_seconds(), idle_mark_ = seconds_in_collectives(); }
+  void end(const std::string& phase, RoundMetrics& metrics) {
+    metrics[phase + "_seconds"] = now_seconds() - mark_;
+    names_.push_back(phase);
+    idle_.push_back(seconds_in_collectives() - idle_mark_);
+    skip();
+  }
+  /// Of each phase the ranks' mean, and that of the rank that waited most. @collective
+  void add_idle(const Communicator& comm, RoundMetrics& metrics) const {
+    std::vector<double> sums = idle_, most = idle_;
+    comm.all_reduce(sums);
+    comm.all_reduce(most, Reduce::kMax);
+    for (std::size_t i = 0; i < names_.size(); ++i) {
+      metrics[names_[i] + "_idle_seconds"] = sums[i] / comm.size();
+      metrics[names_[i] + "_idle_most_seconds"] = most[i];
+    }
+  }
+
+ private:
+  double mark_ = now_seconds(), idle_mark_ = seconds_in_collectives();
+  std::vector<std::string> names_;
+  std::vector<double> idle_;
+};
+
 double mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
@@ -208,15 +236,10 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   const std::size_t num_objectives = setting.objectives.size();
   RLUF_ASSERT(baselines.size() == num_prompts);
   RoundMetrics metrics;
-  double mark = now_seconds();
-  const auto lap = [&] {
-    const double before = mark;
-    mark = now_seconds();
-    return mark - before;
-  };
+  PhaseTimes times;
 
   Rollout rollout = draw(policy, setting, prompts, round);
-  metrics["generation_seconds"] = lap();
+  times.end("generation", metrics);
 
   guarded(setting.data, [&] { RLUF_ASSERT(rollout.samples.size() == num_prompts * num_samples); });
   rollout.log_ratios = log_ratios(rollout, setting);
@@ -236,7 +259,7 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
     metrics["reward_" + objective.name] = mean(calibrated);
     if (objective.probability) metrics["probability_" + objective.name] = mean(probabilities);
   }
-  metrics["scoring_seconds"] = lap();
+  times.end("scoring", metrics);
 
   // From here to the choices every rank computes the same from the same numbers.
   const std::vector<double> weights = objective_weights(setting.objectives, options.normalize_weights);
@@ -287,7 +310,7 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   }
   add_choice_metrics(choices, metrics);
   add_text_metrics(rollout, setting, metrics);
-  lap();  // judging costs little and is in no column
+  times.skip();  // judging costs little and is in no column
 
   std::vector<Document> documents;
   std::vector<double> coefficients;
@@ -335,7 +358,8 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   difference.reduce(setting.data);
   metrics["log_prob_difference"] = difference.mean();
   metrics["log_prob_difference_largest"] = difference.largest();
-  metrics["training_seconds"] = lap();
+  times.end("training", metrics);
+  times.add_idle(setting.data, metrics);
   return metrics;
 }
 
