@@ -6,7 +6,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/pipeline/policy/policy_round.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 
 namespace rluf {
 namespace {

@@ -12,7 +12,7 @@
 #include "rluf/kernels/packing.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/plan/meta_memory.hpp"
-#include "rluf/pipeline/policy/policy_round.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 #include "rluf/pipeline/reward/losses.hpp"
 
 namespace rluf {

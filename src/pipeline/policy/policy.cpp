@@ -199,7 +199,7 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     if (love_weight != nullptr) *love_weight = full_love_weight * watch.love_factor();
     checkpoints.interruptible(round, [&] {
       metrics =
-          crraft_round(policy, optimizer, setting, batch, batch_baselines, round, alarms.enabled ? &watched : nullptr);
+          policy_round(policy, optimizer, setting, batch, batch_baselines, round, alarms.enabled ? &watched : nullptr);
     });
     if (metrics.at("bad_steps") > 0) {
       std::vector<std::int64_t> ids;

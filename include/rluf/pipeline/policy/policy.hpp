@@ -1,5 +1,5 @@
 #pragma once
-/// The policy stage: CRRAFT from the reference, once for each love weight.
+/// The policy stage: CRRAFT or another optimizer from the reference, once for each love weight.
 #include <string>
 #include <vector>
 
@@ -15,6 +15,8 @@
 namespace rluf {
 
 struct PolicyOptions {
+  std::string optimizer = "crraft";
+  std::string weights_apply_to = "reward";             ///< or gradients
   std::vector<double> love_weights = {0.0, 0.1, 0.3};  ///< one policy each
   double helpfulness_weight = 0.7, safety_weight = 0.3;
   bool normalize_weights = false;
@@ -27,6 +29,7 @@ struct PolicyOptions {
   double baseline_weight = 0.5;
   bool baseline_kl_check = false;
   double kl_max = 10.0;
+  double dpo_beta = 0.1, codpo_lambda = 1.0, clip_range = 0.2, kl_penalty = 0.04;
   std::string weighting = "calibrated", normalize = "batch", length_norm = "none";
   std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
   JudgeOptions judges;
