@@ -56,7 +56,11 @@ std::vector<double> grpo_advantages(std::span<const double> rewards) {
 at::Tensor clipped_surrogate(const at::Tensor& log_probs, const at::Tensor& drawn_log_probs,
                              const at::Tensor& advantages, double clip_range) {
   const at::Tensor ratios = torch::exp(log_probs - drawn_log_probs);
-  return torch::minimum(ratios * advantages, ratios.clamp(1 - clip_range, 1 + clip_range) * advantages);
+  const at::Tensor whole = ratios * advantages,
+                   clipped = (ratios.clamp(1 - clip_range, 1 + clip_range) * advantages).detach();
+  // The minimum; that of LibTorch has no gradient on the meta device of a dry run.
+  const at::Tensor counts = whole.detach().le(clipped).to(whole.scalar_type());
+  return counts * whole + (1 - counts) * clipped;
 }
 
 at::Tensor kl_estimate(const at::Tensor& log_probs, const at::Tensor& reference_log_probs) {

@@ -140,15 +140,19 @@ std::int64_t num_survivors(std::span<const CandidateFacts> candidates, const Pol
   });
 }
 
-TrainedPerPrompt trained_per_prompt(const PolicyOptions& options) {
+WorkPerPrompt work_per_prompt(const PolicyOptions& options) {
   const PolicyOptimizer& optimizer = policy_optimizer(options.optimizer);
-  TrainedPerPrompt trained{optimizer.trains_all_samples ? static_cast<double>(options.num_samples) : 1.0,
-                           optimizer.form == LossForm::kPair ? 2.0 : 1.0};
+  const bool pairs = optimizer.form == LossForm::kPair;
+  WorkPerPrompt work{
+      .terms = optimizer.trains_all_samples ? static_cast<double>(options.num_samples) : 1.0,
+      .responses_each = pairs ? 2.0 : 1.0,
+      .reference_in_loss = pairs || (optimizer.form == LossForm::kClippedTokens && options.kl_penalty > 0),
+      .policy_scores = optimizer.draws_from_reference};
   if (options.weights_apply_to == "gradients") {
     const double most_love = *std::max_element(options.love_weights.begin(), options.love_weights.end());
-    trained.terms *= (options.helpfulness_weight > 0) + (options.safety_weight > 0) + (most_love > 0);
+    work.terms *= (options.helpfulness_weight > 0) + (options.safety_weight > 0) + (most_love > 0);
   }
-  return trained;
+  return work;
 }
 
 }  // namespace rluf

@@ -61,6 +61,15 @@ void PolicyOptions::describe(OptionTable& table) {
             {.text = "divide the weights by their sum (the paper's add up to more than 1)"});
   table.add("base", &base,
             {.text = "model folder to start from; empty: models/reference, else model.base", .allow_empty = true});
+  table.add("warm_up_steps", &warm_up_steps,
+            {.text = "steps of offline DPO on data.helpfulness_pairs before the rounds, once for all love weights; the "
+                     "result is where the policies start and what their rounds take as reference. 0: none",
+             .unit = "steps",
+             .low = 0});
+  table.add("warm_up_batch", &warm_up_batch,
+            {.text = "pairs of one step of the warm-up, all ranks together", .unit = "pairs", .low = 1});
+  table.add("warm_up_learning_rate", &warm_up_learning_rate,
+            {.text = "peak of the warm-up's schedule", .low = 0, .high = 1});
   table.add("rounds", &rounds, {.text = "rounds of a policy", .unit = "rounds", .low = 1});
   table.add("prompts_per_round", &prompts_per_round,
             {.text = "prompts of one round, all ranks together", .unit = "prompts", .low = 1});
@@ -86,7 +95,7 @@ void PolicyOptions::describe(OptionTable& table) {
              .unit = "nats",
              .low = 0});
   table.add("dpo_beta", &dpo_beta,
-            {.text = "codpo, online_dpo: how sharply a preference counts", .low = 1e-6, .high = 1000});
+            {.text = "codpo, online_dpo and the warm-up: how sharply a preference counts", .low = 1e-6, .high = 1000});
   table.add("codpo_lambda", &codpo_lambda,
             {.text = "codpo: weight of the mean log-probability of the chosen response; no published value",
              .low = 0,

@@ -22,6 +22,8 @@ struct PolicyOptions {
   bool normalize_weights = false;
   std::string base = "";  ///< starting policy; empty: models/reference, else model.base
   std::int64_t rounds = 40, prompts_per_round = 16, num_samples = 4, steps_per_round = 1;
+  std::int64_t warm_up_steps = 0, warm_up_batch = 32;  ///< of offline DPO before the rounds
+  double warm_up_learning_rate = 5e-7;
   std::int64_t max_new_tokens = 128;
   BatchingOptions batching;
   SamplingOptions sampling;
@@ -49,7 +51,8 @@ struct PolicyOptions {
 std::string policy_name(double love_weight);
 
 /// Makes models/policy_wX.Y for every love weight, data/baseline.jsonl.gz and tables/policy.json. The baseline
-/// responses are made once and serve all weights. Continues inside a weight from its newest checkpoint. A love model is
+/// responses are made once and serve all weights, as does models/warm_up where policy.warm_up_steps is above 0, which
+/// then is the reference of the rounds. Continues inside a weight from its newest checkpoint. A love model is
 /// needed only for weights above 0. @collective
 /// @throws Error(kBadInput) if a reward model is missing, Error(kStopped) after a stop signal, Error(kAlarm) after an
 /// alarm that is to stop the stage

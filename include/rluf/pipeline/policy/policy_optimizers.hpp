@@ -75,10 +75,13 @@ RoundTerms round_terms(const RoundFacts& facts, const PolicyOptions& options, st
 /// Candidates that the optimizer could reinforce: all judges satisfied, and within its KL cap if it has one.
 std::int64_t num_survivors(std::span<const CandidateFacts> candidates, const PolicyOptions& options);
 
-/// Terms and responses of a step if no prompt is skipped, for plans. @unit of one prompt
-struct TrainedPerPrompt {
-  double terms = 1, responses_each = 1;
+/// What a round does with a prompt if it skips none, for plans. @unit of one prompt
+struct WorkPerPrompt {
+  double terms = 1;                ///< of a step
+  double responses_each = 1;       ///< of a term
+  bool reference_in_loss = false;  ///< every step passes its responses through the reference too
+  bool policy_scores = false;  ///< the policy did not draw the responses, so their probabilities are yet to be found
 };
-TrainedPerPrompt trained_per_prompt(const PolicyOptions& options);
+WorkPerPrompt work_per_prompt(const PolicyOptions& options);
 
 }  // namespace rluf
