@@ -1,6 +1,8 @@
 // optimizers_driver CASES.json OUT.json: terms, loss and gradients of the rounds that optimizers_oracle.py made.
 #include <ATen/ATen.h>
 
+#include <numeric>
+
 #include "rluf/io/jsonl.hpp"
 #include "rluf/parallel/environment.hpp"
 #include "rluf/pipeline/policy/term_loss.hpp"
@@ -80,6 +82,29 @@ static Json result_of(const Json& one, Llama& policy, const Llama& reference) {
   return {{"terms", listed}, {"divisor", chosen.divisor}, {"loss", sum}, {"gradients", gradients_of(policy)}};
 }
 
+/// The warm-up's loss on pairs of a prompt, a chosen and a rejected answer.
+static Json offline_result_of(const Json& pairs, double beta, Llama& policy, const Llama& reference) {
+  const LossFunction loss = offline_dpo_loss(
+      [&](const std::vector<std::int64_t>& examples) {
+        std::vector<Document> documents;
+        for (const std::int64_t i : examples) {
+          const Json& pair = pairs.at(static_cast<std::size_t>(i));
+          for (const std::size_t side : {1, 2}) documents.push_back(join(pair.at(0), pair.at(side)));
+        }
+        return documents;
+      },
+      beta, reference);
+  std::vector<std::int64_t> examples(pairs.size());
+  std::iota(examples.begin(), examples.end(), 0);
+  const MicroLoss result = loss(policy, examples);
+  const auto n = static_cast<double>(pairs.size());
+  (result.loss_sum / n).backward();
+  return {{"loss", result.loss_sum.item<double>() / n},
+          {"gradients", gradients_of(policy)},
+          {"accuracy", result.metric_sums.at("accuracy") / n},
+          {"margin", result.metric_sums.at("margin") / n}};
+}
+
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   Environment environment(argc, argv);
@@ -89,5 +114,6 @@ int main(int argc, char** argv) {
   policy.set_trainable_layers(-1);
   Json out = Json::array();
   for (const Json& one : cases.at("rounds")) out.push_back(result_of(one, policy, reference));
+  out.push_back(offline_result_of(cases.at("pairs"), cases.at("dpo_beta"), policy, reference));
   write_json(argv[2], out);
 }

@@ -75,7 +75,10 @@ for name in ("rloo", "grpo"):
     rounds.append({"options": dict(defaults, optimizer=name, kl_penalty=0.0), "candidates": free})
 for one in rounds:
     one |= {"prompts": prompts, "baselines": baselines, "weights": [0.7, 0.3]}
-json.dump({"policy": f"{work.name}/policy", "reference": f"{work.name}/reference", "rounds": rounds},
+pairs = [[prompts[i], free[i * SAMPLES + a]["tokens"], free[i * SAMPLES + b]["tokens"]]
+         for i, a, b in ((0, 0, 2), (0, 3, 1), (1, 1, 2), (2, 2, 0))]  # of the warm-up
+json.dump({"policy": f"{work.name}/policy", "reference": f"{work.name}/reference", "rounds": rounds,
+           "dpo_beta": defaults["dpo_beta"], "pairs": pairs},
           open(f"{work.name}/cases.json", "w"))
 program = os.path.join(os.environ["RLUF_BUILD"], "optimizers_driver")
 subprocess.run([program, f"{work.name}/cases.json", f"{work.name}/out.json"], check=True)
@@ -245,13 +248,25 @@ got = result_for("online_dpo")
 dpo = DPOTrainer(model=with_weights_of(policy), ref_model=with_weights_of(reference), processing_class=tokenizer,
                  args=DPOConfig(beta=defaults["dpo_beta"], **quiet),
                  train_dataset=Dataset.from_list([{"prompt": "t2", "chosen": " t3", "rejected": " t4"}]))
-rows = []
-for side in (1, 2):
-    for term in got["terms"]:
-        rows.append((prompts[term[0]], free[term[0] * SAMPLES + term[side]]["tokens"]))
-width = max(len(prompt) + len(response) for prompt, response in rows)
-padded = lambda rows: torch.tensor([row + [0] * (width - len(row)) for row in rows])
-batch = {"input_ids": padded([p + r for p, r in rows]), "attention_mask": padded([[1] * len(p + r) for p, r in rows]),
-         "completion_mask": padded([[0] * len(p) + [1] * len(r) for p, r in rows])}
-same("dpo, TRL", got, *trl_loss(dpo, lambda model: dpo._compute_loss(model, batch, False)))
+
+
+def trl_dpo(pairs):
+    """Of prompts with their chosen and rejected responses."""
+    rows = [(pair[0], pair[side]) for side in (1, 2) for pair in pairs]
+    width = max(len(prompt) + len(response) for prompt, response in rows)
+    padded = lambda rows: torch.tensor([row + [0] * (width - len(row)) for row in rows])
+    batch = {"input_ids": padded([p + r for p, r in rows]), "attention_mask": padded([[1] * len(p + r) for p, r in rows]),
+             "completion_mask": padded([[0] * len(p) + [1] * len(r) for p, r in rows])}
+    return trl_loss(dpo, lambda model: dpo._compute_loss(model, batch, False))
+
+
+drawn_pairs = [[prompts[i], *(free[i * SAMPLES + k]["tokens"] for k in (a, b))] for i, a, b, *_ in got["terms"]]
+same("online_dpo, TRL", got, *trl_dpo(drawn_pairs))
+offline = results[-1]
+same("the warm-up, TRL", offline, *trl_dpo(pairs))
+margins = []
+for prompt, chosen, rejected in pairs:
+    gain = lambda response: float((token_log_probs(policy, prompt, response) - token_log_probs(reference, prompt, response)).sum())
+    margins.append(gain(chosen) - gain(rejected))
+assert abs(offline["margin"] - sum(margins) / len(margins)) < 1e-5 and offline["accuracy"] == sum(m > 0 for m in margins) / len(margins)
 print(f"{checked} losses and gradients are equal")
