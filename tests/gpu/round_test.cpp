@@ -62,7 +62,7 @@ std::vector<RoundMetrics> rounds_on(at::Device device) {
   }
   std::vector<RoundMetrics> metrics;
   for (std::int64_t round = 0; round < options.rounds; ++round)
-    metrics.push_back(crraft_round(policy, optimizer, setting, some_prompts, some_baselines, round));
+    metrics.push_back(policy_round(policy, optimizer, setting, some_prompts, some_baselines, round));
   return metrics;
 }
 

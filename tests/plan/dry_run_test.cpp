@@ -6,7 +6,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/model/scoring.hpp"
-#include "rluf/pipeline/policy/policy_round.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 
 namespace rluf {
 namespace {
@@ -167,6 +167,27 @@ TEST(DryRun, CallsThatNeverMeetAreNamed) {
   const auto missing = message({{all, all}, {all, all}, {all}});
   EXPECT_NE(missing.find("rank 0 waits in all_reduce"), std::string::npos) << missing;
   EXPECT_NE(missing.find("rank 2, which is at its end"), std::string::npos) << missing;
+}
+
+TEST(DryRun, WalksTheLossOfEveryOptimizer) {
+  const LlamaConfig config = small_config(false);
+  for (const PolicyOptimizer& optimizer : policy_optimizers()) {
+    PlanInput input = input_of(4, config);
+    input.trainings[0].preference = true;  // and a warm-up
+    input.trainings[0].step.documents_each = 2;
+    input.has_policy = true;
+    input.policy_model = {"policy", "small", config};
+    input.judges = {{"reference", "small", config}};
+    input.options.prompt_tokens = 6;
+    input.options.response_tokens = kRows;
+    input.policy.optimizer = optimizer.name;
+    input.policy.prompts_per_round = 6;
+    input.policy.train.micro_batch_tokens = kMicroBatchTokens;
+    const DryRun walked = dry_run(input, {2, 2, 3, "layers"});
+    ASSERT_EQ(walked.stages.size(), 2U) << optimizer.name;
+    EXPECT_EQ(walked.stages[1].name, "policy");
+    EXPECT_GT(walked.num_calls, 0);
+  }
 }
 
 TEST(DryRun, AGridThatDoesNotDivideIsAnError) {

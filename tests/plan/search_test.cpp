@@ -134,6 +134,54 @@ TEST(Plan, MoreOfEverythingTakesLonger) {
             plan_training(light.trainings[0], light, layout).step_seconds.value());
 }
 
+TEST(Plan, PolicyTrainingDependsOnTheOptimizer) {
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
+  const auto plan_of = [&](const std::string& optimizer, const std::string& reading = "reward") {
+    Options options;
+    options.policy.optimizer = optimizer;
+    options.policy.weights_apply_to = reading;
+    const PlanInput input = options.input();
+    return plan_policy(input, layout, JudgePlacement::kSharded);
+  };
+  const auto examples = [](const StagePlan& plan) {
+    for (const Phase& phase : plan.phases)
+      if (phase.title.starts_with("an optimizer step"))
+        for (const Figure& figure : phase.figures)
+          if (figure.text == "examples") return figure.quantity.value();
+    return 0.0;
+  };
+  EXPECT_EQ(examples(plan_of("crraft")), 64);
+  EXPECT_EQ(examples(plan_of("crpg")), 64 * 4) << "all samples of a prompt";
+  EXPECT_EQ(examples(plan_of("codpo")), 64) << "pairs";
+  EXPECT_EQ(examples(plan_of("crraft", "gradients")), 64 * 3) << "each objective chooses for itself";
+  const double crraft = plan_of("crraft").step_seconds.value();
+  EXPECT_DOUBLE_EQ(plan_of("raft").step_seconds.value(), crraft);
+  EXPECT_GT(plan_of("codpo").step_seconds.value(), crraft);
+  EXPECT_GT(plan_of("crpg").step_seconds.value(), crraft);
+  EXPECT_GT(plan_of("best_of_n").step_seconds.value(), crraft) << "the policy scores what the reference drew";
+  EXPECT_GT(plan_of("grpo").step_seconds.value(), plan_of("rloo").step_seconds.value()) << "the reference in the loss";
+  EXPECT_GT(plan_of("codpo").peak_bytes.value(), plan_of("crraft").peak_bytes.value());
+}
+
+TEST(Plan, WarmUpIsATraining) {
+  Options options;
+  options.policy.warm_up_steps = 30;
+  const PlanInput input = options.input();
+  const PlannedTraining& training = input.trainings.back();
+  EXPECT_EQ(training.model.role, "warm_up");
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
+  const StagePlan with = plan_training(training, input, layout);
+  EXPECT_EQ(with.steps.value(), 30);
+  PlannedTraining without = training;
+  without.preference = false;
+  EXPECT_GT(with.step_seconds.value(), plan_training(without, input, layout).step_seconds.value());
+  EXPECT_DOUBLE_EQ(with.seconds.value(), 30 * with.step_seconds.value());
+  options.plan.helpfulness_pairs = 0;
+  const PlanInput none = options.input();
+  EXPECT_NE(none.trainings.back().model.role, "warm_up");
+  EXPECT_THAT(none.left_out.back(), testing::HasSubstr("warm_up_steps"));
+}
+
 TEST(Plan, RefusesWhatItDoesNotKnow) {
   Options options;
   options.plan.stages = {"polcy"};

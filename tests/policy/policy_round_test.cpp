@@ -5,9 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 #include <optional>
 
 #include "rluf/model/scoring.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 
 namespace rluf {
 namespace {
@@ -77,7 +79,20 @@ class Toy {
     std::vector<const BaselineResponse*> baselines;
     for (const auto& prompt : prompts_) prompts.push_back(&prompt);
     for (const auto& baseline : baselines_) baselines.push_back(&baseline);
-    return crraft_round(policy_, *optimizer_, setting_, prompts, baselines, round);
+    return policy_round(policy_, *optimizer_, setting_, prompts, baselines, round);
+  }
+  /// Of many responses of the policy as it is, by the first objective. @collective
+  double mean_score() const {
+    GenerationOptions generation = options_.generation();
+    generation.num_samples = 40;
+    generation.stop_ids = {23};
+    std::vector<PromptedResponse> responses;
+    for (const Prompt& prompt : prompts_) {
+      const auto samples = generate_over_ranks(policy_, {prompt.tokens}, {prompt.id}, generation, data_);
+      for (const Sample& sample : samples.at(0)) responses.push_back({&prompt, decode(sample.tokens)});
+    }
+    const std::vector<double> scores = objectives_.at(0).score(responses);
+    return std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
   }
   Llama& policy() { return policy_; }
   const Llama& reference() const { return reference_; }
@@ -136,6 +151,57 @@ TEST(PolicyRound, DoesNotDependOnTheNumberOfRanks) {  // invariant 7
   }
   EXPECT_EQ(largest_difference(together.policy(), alone.policy()), 0.0);
   EXPECT_GT(largest_difference(together.policy(), together.reference()), 1e-3) << "it has learned";
+}
+
+TEST(PolicyRound, EveryOptimizerIsTheSameOnAnyNumberOfRanks) {  // invariant 7
+  for (const PolicyOptimizer& optimizer : policy_optimizers())
+    for (const std::string reading : {"reward", "gradients"}) {
+      PolicyOptions options = toy_options();
+      options.optimizer = optimizer.name;
+      options.weights_apply_to = reading;
+      options.judges.names = {"repetition"};
+      options.judges.max_repetition = 0.2;
+      if (optimizer.name == "rloo" || optimizer.name == "grpo") options.steps_per_round = 2;
+      const std::vector<Objective> objectives = {toy("helpfulness", 0.7, "w7"), toy("love", 0.3, "w1")};
+      Toy together(objectives, options, Communicator::world()), alone(objectives, options, Communicator::self());
+      for (std::int64_t round = 0; round < 2; ++round) {
+        const RoundMetrics a = together.run(round), b = alone.run(round);
+        for (const auto& [name, value] : a)
+          if (!is_time(name)) {
+            EXPECT_EQ(value, b.at(name)) << optimizer.name << " " << name;
+          }
+        EXPECT_GT(a.at("trained_responses"), 0) << optimizer.name;
+        EXPECT_TRUE(std::isfinite(a.at("loss"))) << optimizer.name;
+      }
+      EXPECT_EQ(largest_difference(together.policy(), alone.policy()), 0.0) << optimizer.name;
+      EXPECT_GT(largest_difference(together.policy(), together.reference()), 1e-3) << optimizer.name;
+    }
+}
+
+TEST(PolicyRound, EveryOptimizerRaisesTheRewardOnTheToy) {
+  for (const PolicyOptimizer& optimizer : policy_optimizers()) {
+    PolicyOptions options = toy_options();
+    options.optimizer = optimizer.name;
+    options.rounds = 25;
+    if (optimizer.name == "codpo") options.codpo_lambda = 0.1;
+    Toy learner({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+    const double start = learner.mean_score();
+    for (std::int64_t round = 0; round < options.rounds; ++round) learner.run(round);
+    EXPECT_GT(learner.mean_score(), start + 0.1) << optimizer.name;
+  }
+}
+
+TEST(PolicyRound, BestOfNDrawsFromTheReference) {
+  PolicyOptions options = toy_options();
+  options.optimizer = "best_of_n";
+  Toy distilled({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  const RoundMetrics first = distilled.run(0), second = distilled.run(1);
+  EXPECT_NEAR(first.at("kl"), 0.0, 1e-4);
+  EXPECT_GT(std::abs(second.at("kl")), 1e-4) << "of the policy, which has moved";
+  EXPECT_EQ(second.at("log_prob_difference_largest"), 0.0) << "nothing was drawn by the policy";
+  // What the second round drew does not depend on what the first one has learned.
+  Toy fresh({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  EXPECT_EQ(fresh.run(1).at("score_helpfulness"), second.at("score_helpfulness"));
 }
 
 TEST(PolicyRound, StartsAtTheReference) {

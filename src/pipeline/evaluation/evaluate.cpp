@@ -24,7 +24,7 @@
 namespace rluf {
 namespace {
 
-/// Draws of this stage never meet those of a CRRAFT round, which count from 0.
+/// Draws of this stage never meet those of a round of policy training, which count from 0.
 constexpr std::uint64_t kEvaluationRound = std::uint64_t{1} << 40;
 
 /// Asks a model folder for one response to each prompt. @collective

@@ -30,7 +30,8 @@ const std::vector<CommandHelp>& commands() {
        "mpirun -n 2 rluf reward inputs/smollm2.ini --reward.objective=love"},
       {"evaluate", kStageUsage, "Rank candidate models offline by their mean corrected P[Love] on the same prompts.",
        "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
-      {"policy", kStageUsage, "Train a policy for each love weight with CRRAFT and a mixture of judges.",
+      {"policy", kStageUsage,
+       "Train a policy for each love weight with CRRAFT, or another policy.optimizer, and a mixture of judges.",
        "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
       {"validate", kStageUsage,
        "Compare the policies with the reference: held-out prompts, and an A/B test in a simulated world.",
@@ -119,7 +120,8 @@ std::string help_text(const std::string& name) {
   std::string text =
       "rluf: reinforcement learning from user feedback, as one batch job.\n\n"
       "Turns a log of user reactions (a heart here and there) into a better chat model:\n"
-      "  log -> signals -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT) -> validation -> "
+      "  log -> signals -> dataset -> reward models (love, helpfulness, safety) -> policy (CRRAFT and others) -> "
+      "validation -> "
       "report\n\n"
       "Usage:\n"
       "  rluf COMMAND [FILE.ini ...] [--section.key=value ...]      alone, or under mpirun or srun\n"

@@ -134,7 +134,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        [&](const StageContext& context) { return evaluate_memory_bytes(config.evaluate, config.data, context); }});
   stages.push_back(
       {"policy",
-       "CRRAFT with a mixture of judges, once for each love weight",
+       "CRRAFT or another optimizer with a mixture of judges, once for each love weight",
        "models/policy_w*",
        {"policy", "alarms"},
        {"policy_w"},

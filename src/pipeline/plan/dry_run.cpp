@@ -12,7 +12,7 @@
 #include "rluf/kernels/packing.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/plan/meta_memory.hpp"
-#include "rluf/pipeline/policy/policy_round.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 #include "rluf/pipeline/reward/losses.hpp"
 
 namespace rluf {
@@ -100,7 +100,12 @@ class Walk {
     for (const PlannedTraining& training : input_.trainings) {
       begin_stage();
       Llama model = made(training.model.config);
-      train(model, training.model.role, training.options, training.step);
+      if (training.preference) {
+        const Llama reference = model.clone();
+        train(model, training.model.role, training.options, training.step, LossForm::kPair, &reference);
+      } else {
+        train(model, training.model.role, training.options, training.step);
+      }
       end_stage(training.model.role);
     }
     if (input_.has_policy) policy();
@@ -144,7 +149,9 @@ class Walk {
     return PackedBatch::from(tokens, at::kMeta);
   }
 
-  void train(Llama& model, const std::string& role, const TrainOptions& options, const StepExamples& step) {
+  /// `reference`: of a language model's loss that needs one.
+  void train(Llama& model, const std::string& role, const TrainOptions& options, const StepExamples& step,
+             LossForm form = LossForm::kLogProb, const Llama* reference = nullptr) {
     make_trainable(model, options, 0);
     AdamW optimizer(model, options, grid_.world);
     const auto each = std::max<std::int64_t>(1, std::lround(step.documents_each));
@@ -157,8 +164,12 @@ class Walk {
       micro_batches.emplace_back();
       for (std::int64_t i = range.first; i < range.last; ++i) micro_batches.back().push_back(i);
     }
-    const std::vector<double> ones(documents.size(), 1.0);
-    const LossFunction generative = weighted_log_prob_loss(documents, ones);
+    const Document& one = documents[0];
+    const Sample drawn{{}, std::vector<float>(one.tokens.size() - static_cast<std::size_t>(one.response_start)), true};
+    const std::vector<TrainedTerm> terms(static_cast<std::size_t>(num_examples),
+                                         {.documents = std::vector<Document>(static_cast<std::size_t>(each), one),
+                                          .drawn = std::vector<const Sample*>(static_cast<std::size_t>(each), &drawn)});
+    const LossFunction generative = term_loss(form, terms, input_.policy, reference == nullptr ? model : *reference);
     const LossFunction scoring = [&](const Llama& current, const std::vector<std::int64_t>& examples) {
       const PackedBatch batch = packed(documents, examples, each);
       const at::Tensor scores = current.scores(current.hidden(batch), batch).select(1, 0);
@@ -211,12 +222,14 @@ class Walk {
     const PlanOptions& plan = input_.options;
     const auto documents = documents_of(1, plan.prompt_tokens + plan.response_tokens, plan.response_tokens);
     for (const Llama& judge : judges) score(judge, documents);
-    const double chosen = static_cast<double>(input_.policy.prompts_per_round);
+    const WorkPerPrompt work = work_per_prompt(input_.policy);
     train(trained, "policy", input_.policy.train,
-          {.examples = chosen,
+          {.examples = work.terms * static_cast<double>(input_.policy.prompts_per_round),
+           .documents_each = work.responses_each,
            .tokens_each = plan.prompt_tokens + plan.response_tokens,
            .rows_each = plan.response_tokens,
-           .micro_batch_tokens = input_.policy.train.micro_batch_tokens});
+           .micro_batch_tokens = input_.policy.train.micro_batch_tokens},
+          policy_optimizer(input_.policy.optimizer).form, &judges.front());
     end_stage("policy");
   }
 

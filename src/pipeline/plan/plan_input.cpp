@@ -3,6 +3,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/plan/plan.hpp"
+#include "rluf/pipeline/policy/warm_up.hpp"
 
 namespace rluf {
 namespace {
@@ -147,6 +148,13 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
   }
   input.has_policy = wanted("policy");
   if (input.has_policy) refuse_adapters("policy", run.policy.train);
+  if (input.has_policy && run.policy.warm_up_steps > 0) {
+    add("policy", {"warm_up", input.policy_model.shape, input.policy_model.config},
+        warm_up_training(run.policy, std::llround(plan.helpfulness_pairs)), plan.helpfulness_pairs,
+        "helpfulness_pairs (policy.warm_up_steps)",
+        {.documents_each = 2, .tokens_each = pair_tokens, .rows_each = plan.response_tokens});
+    if (plan.helpfulness_pairs > 0) input.trainings.back().preference = true;
+  }
   if (run.validate.max_prompts > 0)
     input.options.held_out_prompts = std::min(plan.held_out_prompts, static_cast<double>(run.validate.max_prompts));
   input.has_validate = wanted("validate") && plan.held_out_prompts > 0;

@@ -61,6 +61,7 @@ std::vector<BetterMicroBatch> better_micro_batches(const PlanInput& input, const
   const std::size_t num_trained = input.trainings.size() + (input.has_policy ? 1 : 0);
   for (std::size_t s = 0; s < num_trained; ++s) {
     const bool is_policy = s == input.trainings.size();
+    if (!is_policy && input.trainings[s].preference) continue;  // its micro-batches are the policy's
     const StagePlan& stage = chosen.stages[s];
     PlanInput other = input;
     std::int64_t& tokens =

@@ -105,6 +105,15 @@ PlanLayout rest_layout(const PlanInput& input, PlanLayout layout) {
   return layout;
 }
 
+/// A pass of the documents of a step, or of so many responses, through a model that is not trained.
+Phase reference_pass(const PlannedModel& model, const std::string& role, const StepExamples& step, bool from_host,
+                     const PlanSetting& setting) {
+  StepExamples documents = step;
+  documents.examples = step.examples * step.documents_each;
+  documents.documents_each = 1;
+  return scoring_phase({role, model.shape, model.config}, documents, from_host, setting);
+}
+
 GenerationWork generation_work(const PlanInput& input, double prompts, double samples, std::int64_t longest,
                                std::int64_t at_once) {
   return {prompts,
@@ -124,28 +133,37 @@ std::int64_t group_ranks(const PlanInput& input) {
 
 StagePlan plan_training(const PlannedTraining& training, const PlanInput& input, const PlanLayout& layout) {
   StagePlan stage{.name = training.model.role, .shape = training.model.shape};
-  Phase step = training_step(training.model, training.step, setting_of(input, layout));
+  const PlanSetting setting = setting_of(input, layout);
+  Phase step = training_step(training.model, training.step, setting);
+  std::vector<Phase> passes;
+  if (training.preference) passes.push_back(reference_pass(training.model, "reference", training.step, false, setting));
   const Quantity ranks = ranks_of(layout), B("B", training.step.examples);
   const Quantity examples("examples", std::ceil(training.options.epochs * training.examples));
   stage.steps = ceil(examples / B);
   if (training.options.max_steps > 0) stage.steps = min(stage.steps, static_cast<double>(training.options.max_steps));
   stage.steps = stage.steps.as("steps");
   stage.step_seconds = step.seconds;
-  stage.seconds = (stage.steps * step.seconds).as("s_stage");
-  stage.peak_bytes = (step.lasting_bytes + step.bytes).as("m_peak");
+  Quantity bytes = step.lasting_bytes + step.bytes;
+  for (const Phase& pass : passes) {
+    stage.step_seconds = (step.seconds + pass.seconds).as("s_both");
+    bytes = bytes + pass.lasting_bytes + pass.bytes;
+  }
+  stage.seconds = (stage.steps * stage.step_seconds).as("s_stage");
+  stage.peak_bytes = bytes.as("m_peak");
   const Quantity tokens =
       (B * Quantity("example_tokens", training.step.documents_each * training.step.tokens_each)).as("tokens");
-  const Quantity rate = (tokens / (step.seconds * ranks)).as("token_rate");
+  const Quantity rate = (tokens / (stage.step_seconds * ranks)).as("token_rate");
   stage.tokens_per_second = rate.value();
-  stage.figures = {{"examples of all epochs", examples},
-                   {"steps", stage.steps},
-                   {"tokens of a step", tokens},
-                   {"tokens a second and rank", rate, "tokens/s"}};
+  stage.figures = {{"examples of all epochs", examples}, {"steps", stage.steps}};
+  if (training.preference) stage.figures.push_back({"a step with the reference's pass", stage.step_seconds, "s"});
+  const std::vector<Figure> speed = {{"tokens of a step", tokens}, {"tokens a second and rank", rate, "tokens/s"}};
+  stage.figures.insert(stage.figures.end(), speed.begin(), speed.end());
   add_mfu(stage, step, ranks, input.machine);
   add_checkpoint(stage, training.model.config, training.options.trainable_layers, input.machine);
   add_totals(stage, input, ranks);
   stage.bound = step.bound;
   stage.phases.push_back(std::move(step));
+  std::move(passes.begin(), passes.end(), std::back_inserter(stage.phases));
   return stage;
 }
 
@@ -174,20 +192,36 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
       "generate", input.policy_model,
       generation_work(input, per_round, samples, policy.max_new_tokens, policy.batching.prompts_per_batch), setting);
   Judging judging = judge(input, layout, placement, per_round * samples, true);
-  StepExamples chosen = judged_documents(input, per_round, true);
+  const WorkPerPrompt work = work_per_prompt(policy);
+  StepExamples chosen = judged_documents(input, per_round * work.terms, true);
+  chosen.documents_each = work.responses_each;
   chosen.trainable_layers = policy.train.trainable_layers;
   Phase step = training_step(input.policy_model, chosen, setting);
+  std::vector<Phase> passes;  // through models that are not trained, beside the judges
+  Quantity step_seconds = step.seconds, training = step.bytes, scored = judging.seconds;
+  if (work.reference_in_loss) {
+    passes.push_back(
+        reference_pass(input.policy_model, "reference_in_loss", chosen, placement == JudgePlacement::kHost, setting));
+    step_seconds = step.seconds + passes.back().seconds;
+    training = step.bytes + passes.back().bytes;
+  }
+  if (work.policy_scores) {
+    passes.push_back(reference_pass(input.policy_model, "policy", judged_documents(input, per_round * samples, true),
+                                    false, setting));
+    scored = judging.seconds + passes.back().seconds;
+  }
 
   const Quantity ranks("all_ranks", static_cast<double>(given.ranks)),
       weights("love_weights", static_cast<double>(policy.love_weights.size())),
       rounds("rounds", static_cast<double>(policy.rounds)),
       steps_per_round("steps_per_round", static_cast<double>(policy.steps_per_round));
-  const Quantity score = judging.seconds.as("s_score"), train = (steps_per_round * step.seconds).as("s_train");
+  const Quantity score = scored.as("s_score"), train = (steps_per_round * step_seconds).as("s_train");
   stage.steps = (weights * rounds).as("all_rounds");
   stage.step_seconds = (generate.seconds + score + train).as("s_whole_round");
   stage.seconds = (baseline + baseline_score + stage.steps * stage.step_seconds).as("s_stage");
   const Quantity always = (step.lasting_bytes + judging.lasting).as("m_always");
-  const Quantity training = step.bytes.as("m_train"), judged = judging.besides.as("m_judge");
+  training = training.as("m_train");
+  const Quantity judged = judging.besides.as("m_judge");
   stage.peak_bytes = (placement == JudgePlacement::kGroups ? max(always + max(generate.bytes, training), judged)
                                                            : always + max(max(generate.bytes, training), judged))
                          .as("m_peak");
@@ -243,6 +277,7 @@ StagePlan plan_policy(const PlanInput& input, const PlanLayout& given, JudgePlac
   stage.phases.push_back(std::move(generate));
   std::move(judging.phases.begin(), judging.phases.end(), std::back_inserter(stage.phases));
   stage.phases.push_back(std::move(step));
+  std::move(passes.begin(), passes.end(), std::back_inserter(stage.phases));
   return stage;
 }
 

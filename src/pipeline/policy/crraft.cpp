@@ -1,6 +1,7 @@
 #include "rluf/pipeline/policy/crraft.hpp"
 
 #include <cmath>
+#include <limits>
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
@@ -34,6 +35,10 @@ std::vector<double> normalized_weights(std::span<const double> weights) {
   return result;
 }
 
+CrraftRules raft_rules() {
+  return {.kl_max = std::numeric_limits<double>::infinity(), .weighting = Weighting::kOne, .baseline_fallback = false};
+}
+
 Choice choose_response(std::span<const CandidateFacts> candidates, const CandidateFacts& baseline,
                        const CrraftRules& rules) {
   Choice choice;
@@ -51,7 +56,7 @@ Choice choose_response(std::span<const CandidateFacts> candidates, const Candida
     choice.candidate = static_cast<std::int64_t>(k);
     choice.weight = weight_of(candidate.reward);
   }
-  if (choice.source == Source::kCandidate) return choice;
+  if (choice.source == Source::kCandidate || !rules.baseline_fallback) return choice;
   const bool near = !rules.baseline_kl_check || baseline.log_ratio <= rules.kl_max;
   if (baseline.satisfied && near) {
     choice.source = Source::kBaseline;

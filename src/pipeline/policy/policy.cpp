@@ -14,6 +14,8 @@
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
+#include "rluf/pipeline/policy/policy_optimizers.hpp"
+#include "rluf/pipeline/policy/warm_up.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 
@@ -199,7 +201,7 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
     if (love_weight != nullptr) *love_weight = full_love_weight * watch.love_factor();
     checkpoints.interruptible(round, [&] {
       metrics =
-          crraft_round(policy, optimizer, setting, batch, batch_baselines, round, alarms.enabled ? &watched : nullptr);
+          policy_round(policy, optimizer, setting, batch, batch_baselines, round, alarms.enabled ? &watched : nullptr);
     });
     if (metrics.at("bad_steps") > 0) {
       std::vector<std::int64_t> ids;
@@ -278,32 +280,40 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   std::optional<Llama> reference;
   std::unique_ptr<ModelText> text;
   std::string base;
+  nlohmann::json table;
+  guarded(comm, [&] { base = starting_model(options.base, context); });
+  if (options.warm_up_steps > 0) base = warm_up(options, base, context, table["warm_up"]);
   guarded(comm, [&] {
-    base = starting_model(options.base, context);
     reference.emplace(Llama::load(base, context.device, 0, 0, context.layout()));
     reference->set_compute_type(compute_type(context.model));
     text = load_model_text(base, context.model);
   });
-  nlohmann::json table;
   std::vector<std::size_t> order;
   const auto prompts = visited_prompts(options, reference->config(), context, table, order);
   const auto rewards = load_reward_models(options, context);
   log_info(concat("policy: ", prompts.size(), " prompts, ", options.rounds, " rounds of ", options.prompts_per_round,
                   " prompts with ", options.num_samples, " responses for each of ", options.love_weights.size(),
-                  " love weights"));
+                  " love weights, trained by ", options.optimizer));
+  if (alarms.enabled && policy_optimizer(options.optimizer).draws_from_reference)
+    log_warning(concat("policy.optimizer = ", options.optimizer,
+                       " draws from the reference (rewards, closings and alarms of the rounds are those of its "
+                       "responses, not of the policy's): judge the policy by the validate stage"));
 
   const auto decode = [&text](const TokenIds& ids) { return text->tokenizer.decode(ids); };
   // Drawn from the reference alone, so nothing of the weights or judges enters.
-  const nlohmann::json baseline_identity = {{"base", context.directory.portable(base)},
-                                            {"seed", context.seed()},
-                                            {"baseline", options.baseline},
-                                            {"max_new_tokens", options.max_new_tokens},
-                                            {"temperature", options.sampling.temperature},
-                                            {"top_p", options.sampling.top_p},
-                                            {"top_k", options.sampling.top_k},
-                                            {"prompts", prompts.size()},
-                                            {"rounds", options.rounds},
-                                            {"prompts_per_round", options.prompts_per_round}};
+  nlohmann::json baseline_identity = {{"base", context.directory.portable(base)},
+                                      {"seed", context.seed()},
+                                      {"baseline", options.baseline},
+                                      {"max_new_tokens", options.max_new_tokens},
+                                      {"temperature", options.sampling.temperature},
+                                      {"top_p", options.sampling.top_p},
+                                      {"top_k", options.sampling.top_k},
+                                      {"prompts", prompts.size()},
+                                      {"rounds", options.rounds},
+                                      {"prompts_per_round", options.prompts_per_round}};
+  if (options.warm_up_steps > 0)  // the folder keeps its name, whatever was trained
+    baseline_identity["warm_up"] = {options.warm_up_steps, options.warm_up_batch, options.warm_up_learning_rate,
+                                    options.dpo_beta};
   const std::string baseline_path = context.directory.data("baseline.jsonl.gz");
   std::vector<Sample> samples = read_baselines(baseline_path, baseline_identity, prompts, comm);
   if (samples.empty()) {
@@ -363,6 +373,8 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
     policies.push_back({{"love_weight", love_weight}, {"name", stage}, {"rounds", rounds.json()}});
   }
   table["policies"] = policies;
+  table["optimizer"] = options.optimizer;
+  table["weights_apply_to"] = options.weights_apply_to;
   table["weights"] = {{"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}};
   table["normalize_weights"] = options.normalize_weights;
   table["kl_max"] = options.kl_max;

@@ -4,12 +4,54 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
+#include "rluf/pipeline/policy/policy_optimizers.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 
 namespace rluf {
+namespace {
+
+/// Options that the chosen optimizer cannot work with, or would not look at.
+void check_optimizer(const PolicyOptions& options) {
+  const PolicyOptimizer& optimizer = policy_optimizer(options.optimizer);
+  const auto fail = [&](const std::string& option, const std::string& why, const std::string& what) {
+    fail_input(concat(option, " with policy.optimizer = ", optimizer.name), why, what);
+  };
+  const bool crraft = optimizer.name == "crraft", log_prob = optimizer.form == LossForm::kLogProb;
+  if (options.num_samples < 2 && (optimizer.form != LossForm::kLogProb))
+    fail("policy.num_samples = 1", "it compares the responses to a prompt with each other", "draw at least 2");
+  if (optimizer.name == "crpg" && options.kl_max <= 0)
+    fail("policy.kl_max = 0", "the reward is divided by it", "give a positive cap");
+  if (optimizer.name == "crpg" && options.steps_per_round > 1)
+    fail(concat("policy.steps_per_round = ", options.steps_per_round),
+         "its gradient is that of the policy that drew, and after a step the policy is another",
+         "take 1, or rloo, which corrects for it");
+  if (!crraft && options.weighting == "one")
+    fail("policy.weighting = one", "only crraft has a choice of weights", "leave it out; raft's weights are one");
+  if (!crraft && options.baseline_kl_check)
+    fail("policy.baseline_kl_check", "only crraft falls back to baseline responses", "leave it out");
+  if (options.normalize == "kept" && optimizer.trains_all_samples)
+    fail("policy.normalize = kept", "it skips no prompt", "leave it out");
+  if (options.length_norm == "tokens" && !log_prob)
+    fail("policy.length_norm = tokens", "its loss says itself how tokens count", "leave it out");
+}
+
+}  // namespace
 
 void PolicyOptions::describe(OptionTable& table) {
-  table.section("policy", "CRRAFT: draw, judge, choose by calibrated reward, one weighted step a round.");
+  table.section("policy", "Rounds of an optimizer, CRRAFT first of all: draw, score, judge, choose, train.");
+  std::vector<std::string> optimizers;
+  for (const PolicyOptimizer& one : policy_optimizers()) optimizers.push_back(one.name);
+  table.add(
+      "optimizer", &optimizer,
+      {.text = "crraft, crpg, codpo: CGPO's; raft: the best response with weight 1; best_of_n: the same, but drawn "
+               "from the reference; online_dpo: the best against the worst; rloo, grpo: advantages within a "
+               "prompt. A response that violates a judge is never reinforced as such: it is left out or has "
+               "the reward 0",
+       .choices = optimizers});
+  table.add("weights_apply_to", &weights_apply_to,
+            {.text = "reward: the optimizer sees the weighted sum of the objectives; gradients: it works on each "
+                     "objective alone, and their gradients are added with the weights",
+             .choices = {"reward", "gradients"}});
   table.add("love_weights", &love_weights,
             {.text = "weight of the love objective; one policy is trained for each", .low = 0, .high = 100});
   table.add("helpfulness_weight", &helpfulness_weight,
@@ -19,12 +61,21 @@ void PolicyOptions::describe(OptionTable& table) {
             {.text = "divide the weights by their sum (the paper's add up to more than 1)"});
   table.add("base", &base,
             {.text = "model folder to start from; empty: models/reference, else model.base", .allow_empty = true});
+  table.add("warm_up_steps", &warm_up_steps,
+            {.text = "steps of offline DPO on data.helpfulness_pairs before the rounds, once for all love weights; the "
+                     "result is where the policies start and what their rounds take as reference. 0: none",
+             .unit = "steps",
+             .low = 0});
+  table.add("warm_up_batch", &warm_up_batch,
+            {.text = "pairs of one step of the warm-up, all ranks together", .unit = "pairs", .low = 1});
+  table.add("warm_up_learning_rate", &warm_up_learning_rate,
+            {.text = "peak of the warm-up's schedule", .low = 0, .high = 1});
   table.add("rounds", &rounds, {.text = "rounds of a policy", .unit = "rounds", .low = 1});
   table.add("prompts_per_round", &prompts_per_round,
             {.text = "prompts of one round, all ranks together", .unit = "prompts", .low = 1});
-  table.add("num_samples", &num_samples, {.text = "responses drawn for a prompt (best of N)", .low = 1, .high = 1024});
+  table.add("num_samples", &num_samples, {.text = "responses drawn for a prompt (N, or K)", .low = 1, .high = 1024});
   table.add("steps_per_round", &steps_per_round,
-            {.text = "optimizer steps on the chosen responses of a round", .unit = "steps", .low = 1, .high = 64});
+            {.text = "optimizer steps on the responses of a round", .unit = "steps", .low = 1, .high = 64});
   table.add("max_new_tokens", &max_new_tokens, {.text = "longest response", .unit = "tokens", .low = 1});
   batching.describe(table);
   table.add("temperature", &sampling.temperature, {.text = "of the draws; 0: greedy", .low = 0, .high = 100});
@@ -38,17 +89,34 @@ void PolicyOptions::describe(OptionTable& table) {
             {.text = "calibrated reward of a baseline response for each objective; sigma(0) in the paper",
              .low = 0,
              .high = 1});
-  table.add("baseline_kl_check", &baseline_kl_check, {.text = "the KL cap also holds for a baseline response"});
+  table.add("baseline_kl_check", &baseline_kl_check, {.text = "crraft: the KL cap also holds for a baseline response"});
   table.add("kl_max", &kl_max,
-            {.text = "largest log pi(a) - log pi_ref(a) of a response; no published value", .unit = "nats", .low = 0});
+            {.text = "largest log pi(a) - log pi_ref(a) of a response (crraft, crpg); no published value",
+             .unit = "nats",
+             .low = 0});
+  table.add("dpo_beta", &dpo_beta,
+            {.text = "codpo, online_dpo and the warm-up: how sharply a preference counts", .low = 1e-6, .high = 1000});
+  table.add("codpo_lambda", &codpo_lambda,
+            {.text = "codpo: weight of the mean log-probability of the chosen response; no published value",
+             .low = 0,
+             .high = 1000});
+  table.add("clip_range", &clip_range,
+            {.text = "rloo, grpo: how far from 1 the ratio to the policy that drew counts", .low = 0, .high = 1});
+  table.add("kl_penalty", &kl_penalty,
+            {.text = "rloo: times the log-ratio off the reward; grpo: times the KL to the reference on the loss",
+             .low = 0,
+             .high = 1000});
   table.add(
       "weighting", &weighting,
-      {.text = "weight of a chosen response: its calibrated reward, or one (RAFT)", .choices = {"calibrated", "one"}});
-  table.add("normalize", &normalize,
-            {.text = "what the loss is divided by: prompts of the round, or those not skipped",
-             .choices = {"batch", "kept"}});
+      {.text = "crraft: weight of a chosen response, its calibrated reward or one", .choices = {"calibrated", "one"}});
+  table.add(
+      "normalize", &normalize,
+      {.text = "what the loss is divided by: prompts of the round, or those not skipped (crpg, rloo and grpo skip "
+               "none)",
+       .choices = {"batch", "kept"}});
   table.add("length_norm", &length_norm,
-            {.text = "tokens: divide log pi(a) by the tokens of a", .choices = {"none", "tokens"}});
+            {.text = "crraft, raft, best_of_n, crpg: tokens divides log pi(a) by the tokens of a",
+             .choices = {"none", "tokens"}});
   table.add(
       "closing_phrases", &closing_phrases,
       {.text = "phrases between commas that count as ending the conversation (monitored only)", .allow_empty = true});
@@ -84,6 +152,7 @@ void PolicyOptions::check() const {
   if (sampling.top_p <= 0)
     fail_input("policy.top_p = 0", "no token could be drawn",
                "use a value above 0, or policy.temperature = 0 for the likeliest token");
+  check_optimizer(*this);
   make_judges(judges);
 }
 

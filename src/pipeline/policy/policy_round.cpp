@@ -1,8 +1,7 @@
 #include "rluf/pipeline/policy/policy_round.hpp"
 
-#include <torch/torch.h>
-
 #include <cmath>
+#include <set>
 
 #include "log_prob_difference.hpp"
 #include "rluf/core/error.hpp"
@@ -10,6 +9,8 @@
 #include "rluf/kernels/packing.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
+#include "rluf/pipeline/policy/policy_optimizers.hpp"
+#include "rluf/pipeline/policy/term_loss.hpp"
 
 namespace rluf {
 namespace {
@@ -28,7 +29,7 @@ Document join(const TokenIds& prompt, const TokenIds& response) {
   return document;
 }
 
-Rollout draw(const Llama& policy, const RoundSetting& setting, const std::vector<const Prompt*>& prompts,
+Rollout draw(const Llama& model, const RoundSetting& setting, const std::vector<const Prompt*>& prompts,
              std::int64_t round) {
   GenerationOptions generation = setting.options.generation();
   generation.stop_ids = setting.stop_ids;
@@ -41,7 +42,7 @@ Rollout draw(const Llama& policy, const RoundSetting& setting, const std::vector
     ids.push_back(prompt->id);
   }
   Rollout rollout;
-  auto drawn = generate_over_ranks(policy, tokens, ids, generation, setting.data);
+  auto drawn = generate_over_ranks(model, tokens, ids, generation, setting.data);
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     for (Sample& sample : drawn[i]) {
       rollout.documents.push_back(join(prompts[i]->tokens, sample.tokens));
@@ -58,17 +59,22 @@ double sum_log_probs(const Sample& sample) {
   return sum;
 }
 
-/// log pi_t - log pi_ref of every candidate; pi_t is the policy that drew it.
-std::vector<double> log_ratios(const Rollout& rollout, const RoundSetting& setting) {
-  const auto reference = response_log_probs(setting.reference, rollout.documents,
-                                            setting.options.train.micro_batch_tokens, setting.data, "policy KL");
+/// log pi_t - log pi_ref of every candidate; pi_t is the policy, which has drawn it or not.
+std::vector<double> log_ratios(const Rollout& rollout, const Llama& policy, bool drawn_by_policy,
+                               const RoundSetting& setting) {
+  const auto log_probs = [&](const Llama& model) {
+    return response_log_probs(model, rollout.documents, setting.options.train.micro_batch_tokens, setting.data,
+                              "policy KL");
+  };
+  const std::vector<double> reference = log_probs(setting.reference);
   std::vector<double> ratios;
+  if (!drawn_by_policy) ratios = log_probs(policy);
   for (std::size_t i = 0; i < reference.size(); ++i) {
-    ratios.push_back(sum_log_probs(rollout.samples[i]) - reference[i]);
-    if (!std::isfinite(ratios.back()))
-      fail_data(
-          concat("the log-ratio of a response to prompt ", rollout.responses[i].prompt->id, " is ", ratios.back()),
-          "the KL cap cannot be applied", "lower policy.learning_rate, and check the models");
+    if (drawn_by_policy) ratios.push_back(sum_log_probs(rollout.samples[i]));
+    ratios[i] -= reference[i];
+    if (!std::isfinite(ratios[i]))
+      fail_data(concat("the log-ratio of a response to prompt ", rollout.responses[i].prompt->id, " is ", ratios[i]),
+                "the KL cap cannot be applied", "lower policy.learning_rate, and check the models");
   }
   return ratios;
 }
@@ -174,23 +180,93 @@ void add_text_metrics(const Rollout& rollout, const RoundSetting& setting, Round
   metrics["finished_rate"] = mean(finished);
 }
 
-void add_choice_metrics(const std::vector<Choice>& choices, RoundMetrics& metrics) {
-  double no_survivor = 0, baseline = 0, skipped = 0, weights = 0, satisfied = 0, survivors = 0;
-  for (const Choice& choice : choices) {
-    no_survivor += choice.num_survivors == 0 ? 1 : 0;
-    baseline += choice.source == Source::kBaseline ? 1 : 0;
-    skipped += choice.source == Source::kSkipped ? 1 : 0;
-    satisfied += static_cast<double>(choice.num_satisfied);
-    survivors += static_cast<double>(choice.num_survivors);
-    weights += choice.weight;
+/// What became of the prompts.
+void add_term_metrics(const RoundFacts& facts, const RoundTerms& chosen, const PolicyOptions& options,
+                      RoundMetrics& metrics) {
+  double no_survivor = 0, weights = 0, satisfied = 0, survivors = 0, responses = 0;
+  for (std::size_t i = 0; i < facts.num_prompts(); ++i) {
+    for (const CandidateFacts& candidate : facts.of_prompt(i)) satisfied += candidate.satisfied ? 1 : 0;
+    const std::int64_t count = num_survivors(facts.of_prompt(i), options);
+    survivors += static_cast<double>(count);
+    no_survivor += count == 0 ? 1 : 0;
   }
-  const auto n = static_cast<double>(choices.size());
+  std::set<std::int64_t> trained, baseline;
+  for (const Term& term : chosen.terms) {
+    trained.insert(term.prompt);
+    if (term.response == kBaselineResponse) baseline.insert(term.prompt);
+    responses += term.rejected == kNoResponse ? 1 : 2;
+    weights += std::abs(term.weight);
+  }
+  const auto n = static_cast<double>(facts.num_prompts()), num_terms = static_cast<double>(chosen.terms.size());
   metrics["share_no_survivor"] = no_survivor / n;
-  metrics["share_baseline"] = baseline / n;
-  metrics["share_skipped"] = skipped / n;
+  metrics["share_baseline"] = static_cast<double>(baseline.size()) / n;
+  metrics["share_skipped"] = (n - static_cast<double>(trained.size())) / n;
   metrics["satisfied_per_prompt"] = satisfied / n;
   metrics["survivors_per_prompt"] = survivors / n;
-  metrics["chosen_weight"] = n - skipped > 0 ? weights / (n - skipped) : 0.0;
+  metrics["trained_responses"] = responses;
+  metrics["chosen_weight"] = num_terms > 0 ? weights / num_terms : 0.0;
+}
+
+/// Terms with their documents. Only what the policy itself drew is compared with the training pass.
+std::vector<TrainedTerm> with_documents(const std::vector<Term>& terms, const Rollout& rollout, std::size_t num_samples,
+                                        const std::vector<const Prompt*>& prompts,
+                                        const std::vector<const BaselineResponse*>& baselines) {
+  std::vector<TrainedTerm> trained;
+  for (const Term& term : terms) {
+    const auto i = static_cast<std::size_t>(term.prompt);
+    trained.push_back({term.weight, term.scale, {}, {}});
+    for (const std::int64_t response : {term.response, term.rejected}) {
+      if (response == kNoResponse) continue;
+      const bool is_candidate = response != kBaselineResponse;
+      const std::size_t k = i * num_samples + static_cast<std::size_t>(is_candidate ? response : 0);
+      trained.back().documents.push_back(is_candidate ? rollout.documents[k]
+                                                      : join(prompts[i]->tokens, baselines[i]->sample.tokens));
+      trained.back().drawn.push_back(is_candidate ? &rollout.samples[k] : nullptr);
+    }
+  }
+  return trained;
+}
+
+/// The optimizer steps of a round. @collective
+void train_on(const std::vector<TrainedTerm>& terms, double divisor, Llama& policy, AdamW& optimizer,
+              const RoundSetting& setting, std::int64_t round, RoundMetrics& metrics) {
+  const PolicyOptions& options = setting.options;
+  const PolicyOptimizer& method = policy_optimizer(options.optimizer);
+  std::vector<std::int64_t> lengths;
+  std::vector<const Sample*> drawn;
+  for (const TrainedTerm& term : terms) {
+    lengths.push_back(term.num_tokens());
+    for (const Sample* sample : term.drawn) drawn.push_back(method.draws_from_reference ? nullptr : sample);
+  }
+  const std::int64_t num_steps = options.rounds * options.steps_per_round;
+  metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = metrics["bad_steps"] = 0;
+  LogProbDifference difference(std::move(drawn));
+  if (!terms.empty()) {
+    std::vector<std::vector<std::int64_t>> micro_batches;
+    for (const PackRange& range : pack_ranges(lengths, options.train.micro_batch_tokens)) {
+      micro_batches.emplace_back();
+      for (std::int64_t i = range.first; i < range.last; ++i) micro_batches.back().push_back(i);
+    }
+    for (std::int64_t s = 0; s < options.steps_per_round; ++s) {
+      const double rate = learning_rate_at(options.train, round * options.steps_per_round + s, num_steps);
+      // Only the first step's pass is of the policy that drew.
+      const LogProbObserver see = [&](std::size_t document, std::span<const float> log_probs) {
+        if (s == 0) difference.see(document, log_probs);
+      };
+      const StepResult step = train_step(policy, optimizer, micro_batches, divisor, rate,
+                                         term_loss(method.form, terms, options, setting.reference, see), setting.data);
+      if (!step.complaint.empty()) {
+        metrics["bad_steps"] += 1;
+        continue;
+      }
+      metrics["loss"] = step.loss;
+      metrics["grad_norm"] = step.grad_norm;
+      metrics["learning_rate"] = rate;
+    }
+  }
+  difference.reduce(setting.data);
+  metrics["log_prob_difference"] = difference.mean();
+  metrics["log_prob_difference_largest"] = difference.largest();
 }
 
 }  // namespace
@@ -201,33 +277,7 @@ std::vector<double> objective_weights(const std::vector<Objective>& objectives, 
   return normalize ? normalized_weights(weights) : weights;
 }
 
-LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients,
-                                    const LogProbObserver& observe) {
-  return [&documents, &coefficients, observe](const Llama& model, const std::vector<std::int64_t>& examples) {
-    std::vector<Document> batch;
-    std::vector<float> row_coefficients;
-    for (const std::int64_t example : examples) {
-      const auto i = static_cast<std::size_t>(example);
-      batch.push_back(documents[i]);
-      const auto rows = documents[i].tokens.size() - static_cast<std::size_t>(documents[i].response_start);
-      row_coefficients.insert(row_coefficients.end(), rows, static_cast<float>(coefficients[i]));
-    }
-    const ResponseRows response = response_rows(batch, model.device());
-    const at::Tensor log_probs_R = response_token_log_probs(model, batch, response);
-    if (observe) {
-      const at::Tensor values = log_probs_R.detach().to(torch::kCPU, torch::kFloat32).contiguous();
-      const std::span<const float> all(values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel()));
-      for (std::size_t d = 0; d < examples.size(); ++d)
-        observe(static_cast<std::size_t>(examples[d]),
-                all.subspan(static_cast<std::size_t>(response.offsets[d]),
-                            static_cast<std::size_t>(response.offsets[d + 1] - response.offsets[d])));
-    }
-    const at::Tensor coefficients_R = torch::tensor(row_coefficients, torch::kFloat32).to(model.device());
-    return MicroLoss{(log_probs_R * coefficients_R).sum(), {}};
-  };
-}
-
-RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
+RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
                           const std::vector<const Prompt*>& prompts,
                           const std::vector<const BaselineResponse*>& baselines, std::int64_t round,
                           std::vector<WatchedPrompt>* watched) {
@@ -238,11 +288,12 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   RoundMetrics metrics;
   PhaseTimes times;
 
-  Rollout rollout = draw(policy, setting, prompts, round);
+  const bool drawn_by_policy = !policy_optimizer(options.optimizer).draws_from_reference;
+  Rollout rollout = draw(drawn_by_policy ? policy : setting.reference, setting, prompts, round);
   times.end("generation", metrics);
 
   guarded(setting.data, [&] { RLUF_ASSERT(rollout.samples.size() == num_prompts * num_samples); });
-  rollout.log_ratios = log_ratios(rollout, setting);
+  rollout.log_ratios = log_ratios(rollout, policy, drawn_by_policy, setting);
   metrics["kl"] = mean(rollout.log_ratios);
   std::vector<std::vector<double>> scores(rollout.samples.size(), std::vector<double>(num_objectives));
   for (std::size_t o = 0; o < num_objectives; ++o) {
@@ -261,11 +312,11 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   }
   times.end("scoring", metrics);
 
-  // From here to the choices every rank computes the same from the same numbers.
+  // From here to the terms every rank computes the same from the same numbers.
   const std::vector<double> weights = objective_weights(setting.objectives, options.normalize_weights);
   const std::vector<double> baseline_rewards(num_objectives, options.baseline_weight);
   JudgeCounts counts{std::vector<double>(setting.judges.size()), std::vector<double>(setting.judges.size())};
-  std::vector<CandidateFacts> candidates, baseline_facts;
+  RoundFacts facts{num_samples, {}, {}, {}};
   std::vector<double> rewards;
   for (std::size_t i = 0; i < num_prompts; ++i) {
     const BaselineResponse& baseline = *baselines[i];
@@ -281,83 +332,35 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
       }
       const auto response =
           judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
-      candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
-                            combined_reward(calibrated, weights)});
-      rewards.push_back(candidates.back().reward);
+      facts.candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
+                                  combined_reward(calibrated, weights)});
+      facts.objective_rewards.push_back(std::move(calibrated));
+      rewards.push_back(facts.candidates.back().reward);
     }
     if (watched != nullptr) watched->push_back(std::move(watch));
     const auto response = judged(setting, *prompts[i], baseline.sample, baseline.text, baseline.scores, baseline);
-    baseline_facts.push_back(
+    facts.baselines.push_back(
         {judge_and_count(setting, response, nullptr).satisfied, 0.0, combined_reward(baseline_rewards, weights)});
   }
   metrics["reward"] = mean(rewards);
-  const CrraftRules rules = options.rules();
-  const auto choose = [&](std::size_t i) {
-    return choose_response(std::span(candidates).subspan(i * num_samples, num_samples), baseline_facts[i], rules);
-  };
-  if (rules.baseline_kl_check) {
+  if (options.optimizer == "crraft" && options.baseline_kl_check) {
     std::vector<std::size_t> needed;
     for (std::size_t i = 0; i < num_prompts; ++i)
-      if (baseline_facts[i].satisfied && choose(i).num_survivors == 0) needed.push_back(i);
-    add_baseline_log_ratios(policy, setting, prompts, baselines, needed, baseline_facts);
+      if (facts.baselines[i].satisfied && num_survivors(facts.of_prompt(i), options) == 0) needed.push_back(i);
+    add_baseline_log_ratios(policy, setting, prompts, baselines, needed, facts.baselines);
   }
-  std::vector<Choice> choices;
-  for (std::size_t i = 0; i < num_prompts; ++i) choices.push_back(choose(i));
+  const RoundTerms chosen = round_terms(facts, options, weights);
   const double num_responses = static_cast<double>(rollout.samples.size());
   for (std::size_t j = 0; j < setting.judges.size(); ++j) {
     metrics["violated_" + setting.judges[j]->name()] = counts.violated[j] / num_responses;
     metrics["failed_" + setting.judges[j]->name()] = counts.failed[j] / num_responses;
   }
-  add_choice_metrics(choices, metrics);
+  add_term_metrics(facts, chosen, options, metrics);
   add_text_metrics(rollout, setting, metrics);
   times.skip();  // judging costs little and is in no column
 
-  std::vector<Document> documents;
-  std::vector<double> coefficients;
-  std::vector<std::int64_t> lengths;
-  std::vector<const Sample*> drawn;
-  for (std::size_t i = 0; i < num_prompts; ++i) {
-    const Choice& choice = choices[i];
-    if (choice.source == Source::kSkipped) continue;
-    const std::size_t candidate = i * num_samples + static_cast<std::size_t>(choice.candidate);
-    const bool is_candidate = choice.source == Source::kCandidate;
-    documents.push_back(is_candidate ? rollout.documents[candidate]
-                                     : join(prompts[i]->tokens, baselines[i]->sample.tokens));
-    drawn.push_back(is_candidate ? &rollout.samples[candidate] : nullptr);
-    lengths.push_back(static_cast<std::int64_t>(documents.back().tokens.size()));
-    coefficients.push_back(loss_coefficient(choice.weight, lengths.back() - documents.back().response_start,
-                                            options.length_normalization()));
-  }
-  const std::int64_t num_steps = options.rounds * options.steps_per_round;
-  metrics["loss"] = metrics["grad_norm"] = metrics["learning_rate"] = metrics["bad_steps"] = 0;
-  LogProbDifference difference(std::move(drawn));
-  if (!documents.empty()) {
-    std::vector<std::vector<std::int64_t>> micro_batches;
-    for (const PackRange& range : pack_ranges(lengths, options.train.micro_batch_tokens)) {
-      micro_batches.emplace_back();
-      for (std::int64_t i = range.first; i < range.last; ++i) micro_batches.back().push_back(i);
-    }
-    const double divisor = step_divisor(choices, options.divisor());
-    for (std::int64_t s = 0; s < options.steps_per_round; ++s) {
-      const double rate = learning_rate_at(options.train, round * options.steps_per_round + s, num_steps);
-      // Only the first step's pass is of the policy that drew.
-      const LogProbObserver see = [&](std::size_t document, std::span<const float> log_probs) {
-        if (s == 0) difference.see(document, log_probs);
-      };
-      const StepResult step = train_step(policy, optimizer, micro_batches, divisor, rate,
-                                         weighted_log_prob_loss(documents, coefficients, see), setting.data);
-      if (!step.complaint.empty()) {
-        metrics["bad_steps"] += 1;
-        continue;
-      }
-      metrics["loss"] = step.loss;
-      metrics["grad_norm"] = step.grad_norm;
-      metrics["learning_rate"] = rate;
-    }
-  }
-  difference.reduce(setting.data);
-  metrics["log_prob_difference"] = difference.mean();
-  metrics["log_prob_difference_largest"] = difference.largest();
+  train_on(with_documents(chosen.terms, rollout, num_samples, prompts, baselines), chosen.divisor, policy, optimizer,
+           setting, round, metrics);
   times.end("training", metrics);
   times.add_idle(setting.data, metrics);
   return metrics;

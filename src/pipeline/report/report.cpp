@@ -52,7 +52,7 @@ std::string page(const RunDirectory& directory) {
                                       {"data", "Data", data_section},
                                       {"rewards", "Reward models", rewards_section},
                                       {"ranking", "Offline ranking of candidates", evaluation_section},
-                                      {"policies", "Policies (CRRAFT), round by round", policy_section},
+                                      {"policies", "Policies, round by round", policy_section},
                                       {"validation", "Validation", validation_section},
                                       {"alarms", "Alarms: reward hacking", alarms_section},
                                       {"curves", "Learning curves", learning_curves_section},

@@ -197,6 +197,7 @@ std::string policy_section(const RunDirectory& directory) {
       {"share_no_survivor", "prompts without a survivor", kPercent},
       {"share_baseline", "prompts that used the baseline response", kPercent},
       {"share_skipped", "prompts skipped", kPercent},
+      {"trained_responses", "responses trained on in a round"},
       {"distinct_2", "distinct word pairs within a response", kPercent}};
   std::vector<std::string> head{"first round \u2192 last round"};
   for (const Json& policy : policies) head.push_back(policy.at("name"));
@@ -215,7 +216,21 @@ std::string policy_section(const RunDirectory& directory) {
     times.push_back(cell);
   }
   rows.push_back(times);
-  std::string html =
+  std::string html;
+  if (table.contains("optimizer"))
+    html += "<p>Optimizer: " + html_escaped(table.at("optimizer").get<std::string>()) + "; the weights apply to the " +
+            html_escaped(table.at("weights_apply_to").get<std::string>()) + ".</p>\n";
+  if (table.value("optimizer", "") == "best_of_n")
+    html +=
+        "<p>It draws from the reference: the figures of the rounds but the log-ratio and the training are of the "
+        "reference's responses. What the policy itself says is in the validation.</p>\n";
+  if (const Json warm_up = table.value("warm_up", Json::object()); warm_up.contains("held_out_accuracy"))
+    html += "<p>Before the rounds " + figure_text(warm_up.at("steps")) + " steps of DPO on " +
+            figure_text(warm_up.at("pairs")) + " pairs; of " + figure_text(warm_up.at("held_out_pairs")) +
+            " held-out pairs the chosen answer then gained more than the rejected one in " +
+            figure_text(warm_up.at("held_out_accuracy"), kPercent) +
+            ". The result is the reference of the rounds.</p>\n";
+  html +=
       "<p>Each policy starts from the reference. Rewards are compared with one baseline response a "
       "prompt, drawn from the reference once. Rounds are small, so single rounds scatter.</p>\n" +
       html_table(head, rows);

@@ -16,7 +16,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Draws of this stage meet neither those of CRRAFT rounds, which count from 0, nor those of evaluate at 2^40.
+/// Draws of this stage meet neither those of policy rounds, which count from 0, nor those of evaluate at 2^40.
 constexpr std::uint64_t kHeldOutRound = std::uint64_t{1} << 41;
 constexpr std::int64_t kAudienceUsers = 5000;
 

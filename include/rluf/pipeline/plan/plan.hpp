@@ -5,7 +5,7 @@
 
 #include "rluf/pipeline/plan/phases.hpp"
 #include "rluf/pipeline/plan/plan_options.hpp"
-#include "rluf/pipeline/policy/policy.hpp"
+#include "rluf/pipeline/policy/policy_optimizers.hpp"
 #include "rluf/pipeline/reward/reward.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
@@ -18,6 +18,7 @@ struct PlannedTraining {
   TrainOptions options;
   StepExamples step;
   double examples = 0;
+  bool preference = false;  ///< DPO: its pairs pass through a reference of the same shape too
 };
 
 /// Where the reference and the reward models are in the policy stage.

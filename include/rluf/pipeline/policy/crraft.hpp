@@ -1,6 +1,7 @@
 #pragma once
-/// CRRAFT, the calibrated-regularised reward ranking finetuning of CGPO (arXiv 2409.20370, section 4.3), as pure
-/// functions: no I/O, no MPI. All ranks call them with the same numbers and come to the same choice.
+/// CRRAFT, the calibrated-regularised reward ranking finetuning of CGPO (arXiv 2409.20370, section 4.3), and with other
+/// rules RAFT and best of N, as pure functions: no I/O, no MPI. All ranks call them with the same numbers and come to
+/// the same choice.
 /// Names: a = response, a_bar = baseline response, r = raw score, R_calib = calibrated reward, X+ = satisfies all
 /// judges.
 #include <cstdint>
@@ -35,7 +36,11 @@ struct CrraftRules {
   double kl_max = 0;               ///< cap on the sequence log-ratio. @unit nats
   bool baseline_kl_check = false;  ///< the cap also holds for a_bar
   Weighting weighting = Weighting::kCalibrated;
+  bool baseline_fallback = true;  ///< a_bar stands in where no candidate survives
 };
+/// RAFT and best of N: the best of those that satisfy all judges, with weight 1. Without judges that is argmax r.
+/// @source CGPO eq 16
+CrraftRules raft_rules();
 
 enum class Source { kCandidate, kBaseline, kSkipped };
 
@@ -48,7 +53,7 @@ struct Choice {
 };
 
 /// Steps 1 to 4 of CRRAFT for one prompt: filter by judges, filter by the KL cap, a* = argmax R over the survivors (a
-/// tie goes to the lower index: total order (R, k)), else a_bar if it satisfies all judges, else skip.
+/// tie goes to the lower index: total order (R, k)), else a_bar if it is allowed and satisfies all judges, else skip.
 /// `baseline.reward` is the weight that a_bar gets: sigma(0) = 0.5 times the sum of the objectives' weights.
 /// @source CGPO eq 17, and its text on prompts without a survivor
 Choice choose_response(std::span<const CandidateFacts> candidates, const CandidateFacts& baseline,

@@ -1,5 +1,5 @@
 #pragma once
-/// The policy stage: CRRAFT from the reference, once for each love weight.
+/// The policy stage: CRRAFT or another optimizer from the reference, once for each love weight.
 #include <string>
 #include <vector>
 
@@ -15,11 +15,15 @@
 namespace rluf {
 
 struct PolicyOptions {
+  std::string optimizer = "crraft";
+  std::string weights_apply_to = "reward";             ///< or gradients
   std::vector<double> love_weights = {0.0, 0.1, 0.3};  ///< one policy each
   double helpfulness_weight = 0.7, safety_weight = 0.3;
   bool normalize_weights = false;
   std::string base = "";  ///< starting policy; empty: models/reference, else model.base
   std::int64_t rounds = 40, prompts_per_round = 16, num_samples = 4, steps_per_round = 1;
+  std::int64_t warm_up_steps = 0, warm_up_batch = 32;  ///< of offline DPO before the rounds
+  double warm_up_learning_rate = 5e-7;
   std::int64_t max_new_tokens = 128;
   BatchingOptions batching;
   SamplingOptions sampling;
@@ -27,6 +31,7 @@ struct PolicyOptions {
   double baseline_weight = 0.5;
   bool baseline_kl_check = false;
   double kl_max = 10.0;
+  double dpo_beta = 0.1, codpo_lambda = 1.0, clip_range = 0.2, kl_penalty = 0.04;
   std::string weighting = "calibrated", normalize = "batch", length_norm = "none";
   std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
   JudgeOptions judges;
@@ -46,7 +51,8 @@ struct PolicyOptions {
 std::string policy_name(double love_weight);
 
 /// Makes models/policy_wX.Y for every love weight, data/baseline.jsonl.gz and tables/policy.json. The baseline
-/// responses are made once and serve all weights. Continues inside a weight from its newest checkpoint. A love model is
+/// responses are made once and serve all weights, as does models/warm_up where policy.warm_up_steps is above 0, which
+/// then is the reference of the rounds. Continues inside a weight from its newest checkpoint. A love model is
 /// needed only for weights above 0. @collective
 /// @throws Error(kBadInput) if a reward model is missing, Error(kStopped) after a stop signal, Error(kAlarm) after an
 /// alarm that is to stop the stage

@@ -1,5 +1,5 @@
 #pragma once
-/// One CRRAFT round: draw N responses a prompt, score, judge, choose, one weighted step.
+/// One round: draw N responses a prompt, score, judge, choose the terms of the loss, train on them.
 #include <functional>
 #include <map>
 #include <span>
@@ -53,20 +53,13 @@ std::vector<double> objective_weights(const std::vector<Objective>& objectives, 
 /// Metrics of a round; the names are the same in every round of a run.
 using RoundMetrics = std::map<std::string, double>;
 
-/// Runs round `round` (from 0) and steps the policy in place. A round in which every prompt is skipped takes no step.
-/// The choices and the loss do not depend on the number of ranks.
+/// Runs round `round` (from 0) and steps the policy in place. A round without a term takes no step.
+/// The terms and the loss do not depend on the number of ranks.
 /// `prompts` and `baselines` belong to each other; `watched`, if it is given, gets what was drawn for each of them.
 /// @collective over setting.data
-RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
+RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& setting,
                           const std::vector<const Prompt*>& prompts,
                           const std::vector<const BaselineResponse*>& baselines, std::int64_t round,
                           std::vector<WatchedPrompt>* watched = nullptr);
-
-/// Gets the log-probabilities of a document's response tokens as the loss saw them. @shape [response tokens]
-using LogProbObserver = std::function<void(std::size_t document, std::span<const float> log_probs)>;
-
-/// Loss of chosen documents: the sum of coefficients[i] * log pi(documents[i]), for train_step.
-LossFunction weighted_log_prob_loss(const std::vector<Document>& documents, const std::vector<double>& coefficients,
-                                    const LogProbObserver& observe = {});
 
 }  // namespace rluf
