@@ -83,7 +83,9 @@ for path in sorted((source / "inputs").glob("*.ini")):
     count += lines
 seventy = source / "inputs/rluf_70b_256gpu.ini"
 for options in (["--plan.placement=groups"], ["--plan.placement=host"], ["--plan.device=h200"], ["--run.reproducible=true"],
-                ["--model.compute=f32", "--plan.device=h200"], ["--policy.trainable_layers=4"]):
+                ["--model.compute=f32", "--plan.device=h200"], ["--policy.trainable_layers=4"],
+                ["--policy.optimizer=codpo", "--policy.warm_up_steps=100", "--plan.helpfulness_pairs=10000"],
+                ["--policy.optimizer=grpo", "--policy.weights_apply_to=gradients"], ["--policy.optimizer=best_of_n"]):
     result = rluf("plan", seventy, *options)
     check(result.returncode == 0, f"plan with {options}\n{result.stderr}")
     count += check_figures(result.stdout, " ".join(options))
