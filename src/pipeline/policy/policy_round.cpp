@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "log_prob_difference.hpp"
@@ -80,25 +81,25 @@ void check_scores(const std::vector<double>& scores, const std::string& objectiv
                 concat("train the ", objective, " model again with a lower learning rate"));
 }
 
-/// Counts of verdicts, by judge.
-struct JudgeCounts {
-  std::vector<double> violated, failed;
-};
-
-JudgeOutcome judge_and_count(const RoundSetting& setting, const JudgedResponse& response, JudgeCounts* counts) {
-  JudgeOutcome outcome = judge_response(setting.judges, response);
-  if (counts != nullptr)
-    for (std::size_t j = 0; j < outcome.verdicts.size(); ++j) {
-      if (outcome.verdicts[j] == Verdict::kViolated) counts->violated[j] += 1;
-      if (outcome.verdicts[j] == Verdict::kFailed) counts->failed[j] += 1;
-    }
-  return outcome;
+/// Shares of verdicts by judge; what is missing to one was not asked.
+void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, RoundMetrics& metrics) {
+  for (std::size_t j = 0; j < judges.size(); ++j) {
+    const auto share = [&](Verdict verdict) {
+      const auto count = std::count_if(outcomes.begin(), outcomes.end(),
+                                       [&](const JudgeOutcome& outcome) { return outcome.verdicts[j] == verdict; });
+      return static_cast<double>(count) / static_cast<double>(outcomes.size());
+    };
+    metrics["satisfied_" + judges[j]->name()] = share(Verdict::kSatisfied);
+    metrics["violated_" + judges[j]->name()] = share(Verdict::kViolated);
+    metrics["failed_" + judges[j]->name()] = share(Verdict::kFailed);
+  }
 }
 
 JudgedResponse judged(const RoundSetting& setting, const Prompt& prompt, const Sample& sample, const std::string& text,
                       const std::vector<double>& scores, const BaselineResponse& baseline) {
   JudgedResponse response{
-      &prompt.messages, text, sample.finished, static_cast<std::int64_t>(sample.tokens.size()), {}, {}};
+      &prompt.messages,   text, sample.finished, static_cast<std::int64_t>(sample.tokens.size()), {}, {},
+      &prompt.constraints};
   for (std::size_t o = 0; o < setting.objectives.size(); ++o) {
     if (setting.objectives[o].name != "safety") continue;
     response.safety_relative = calibrated_reward(scores[o], baseline.scores[o]);
@@ -241,7 +242,7 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   // From here to the choices every rank computes the same from the same numbers.
   const std::vector<double> weights = objective_weights(setting.objectives, options.normalize_weights);
   const std::vector<double> baseline_rewards(num_objectives, options.baseline_weight);
-  JudgeCounts counts{std::vector<double>(setting.judges.size()), std::vector<double>(setting.judges.size())};
+  std::vector<JudgedResponse> to_judge;  // the candidates, then the baseline responses
   std::vector<CandidateFacts> candidates, baseline_facts;
   std::vector<double> rewards;
   for (std::size_t i = 0; i < num_prompts; ++i) {
@@ -256,17 +257,21 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
         for (std::size_t o = 0; o < num_objectives; ++o)
           watch.after.back().rewards[setting.objectives[o].name] = calibrated[o];
       }
-      const auto response =
-          judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
-      candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
-                            combined_reward(calibrated, weights)});
+      to_judge.push_back(
+          judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline));
+      candidates.push_back({false, rollout.log_ratios[k], combined_reward(calibrated, weights)});
       rewards.push_back(candidates.back().reward);
     }
     if (watched != nullptr) watched->push_back(std::move(watch));
-    const auto response = judged(setting, *prompts[i], baseline.sample, baseline.text, baseline.scores, baseline);
-    baseline_facts.push_back(
-        {judge_and_count(setting, response, nullptr).satisfied, 0.0, combined_reward(baseline_rewards, weights)});
+    baseline_facts.push_back({false, 0.0, combined_reward(baseline_rewards, weights)});
   }
+  for (std::size_t i = 0; i < num_prompts; ++i)
+    to_judge.push_back(
+        judged(setting, *prompts[i], baselines[i]->sample, baselines[i]->text, baselines[i]->scores, *baselines[i]));
+  const std::vector<JudgeOutcome> outcomes = judge_responses(setting.judges, to_judge);
+  for (std::size_t k = 0; k < candidates.size(); ++k) candidates[k].satisfied = outcomes[k].satisfied;
+  for (std::size_t i = 0; i < num_prompts; ++i) baseline_facts[i].satisfied = outcomes[candidates.size() + i].satisfied;
+  add_judge_metrics(setting.judges, std::span(outcomes).first(candidates.size()), metrics);
   metrics["reward"] = mean(rewards);
   const CrraftRules rules = options.rules();
   const auto choose = [&](std::size_t i) {
@@ -280,14 +285,9 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   }
   std::vector<Choice> choices;
   for (std::size_t i = 0; i < num_prompts; ++i) choices.push_back(choose(i));
-  const double num_responses = static_cast<double>(rollout.samples.size());
-  for (std::size_t j = 0; j < setting.judges.size(); ++j) {
-    metrics["violated_" + setting.judges[j]->name()] = counts.violated[j] / num_responses;
-    metrics["failed_" + setting.judges[j]->name()] = counts.failed[j] / num_responses;
-  }
   add_choice_metrics(choices, metrics);
   add_text_metrics(rollout, setting, metrics);
-  lap();  // judging costs little and is in no column
+  metrics["judging_seconds"] = lap();
 
   std::vector<Document> documents;
   std::vector<double> coefficients;

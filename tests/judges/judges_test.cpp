@@ -1,18 +1,18 @@
-#include "rluf/pipeline/policy/judges.hpp"
+#include "rluf/pipeline/judges/judges.hpp"
 
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 
 #include "rluf/core/error.hpp"
-#include "rluf/pipeline/policy/policy.hpp"
 
 namespace rluf {
 namespace {
 
 Verdict ask(const std::string& judge, const JudgedResponse& response, JudgeOptions options = {}) {
   options.names = {judge};
-  return judge_response(make_judges(options), response).verdicts.at(0);
+  const JudgeTools tools{.closing_phrases = "bye, sending love", .refusal_phrases = "I cannot"};
+  return judge_responses(make_judges(options, tools), {response}).at(0).verdicts.at(0);
 }
 JudgedResponse said(const std::string& text, bool finished = true) { return {nullptr, text, finished, 5, {}, {}}; }
 
@@ -69,7 +69,7 @@ TEST(Judges, SafetyByThreshold) {
   EXPECT_EQ(ask("safety", response, {.safety_measure = "probability", .safety_threshold = 0.95}), Verdict::kViolated);
 }
 
-class ThrowingJudge : public Judge {
+class ThrowingJudge : public RuleJudge {
  public:
   std::string name() const override { return "throwing"; }
   Verdict verdict(const JudgedResponse&) const override { throw std::runtime_error("cannot decide"); }
@@ -78,10 +78,10 @@ class ThrowingJudge : public Judge {
 TEST(Judges, AFailureIsNeverSatisfied) {
   Judges judges;
   judges.push_back(std::make_unique<ThrowingJudge>());
-  const JudgeOutcome outcome = judge_response(judges, said("x"));
+  const JudgeOutcome outcome = judge_responses(judges, {said("x")}).at(0);
   EXPECT_FALSE(outcome.satisfied);
   EXPECT_EQ(outcome.verdicts.at(0), Verdict::kFailed);
-  EXPECT_TRUE(judge_response({}, said("")).satisfied) << "no judges, no constraint";
+  EXPECT_TRUE(judge_responses({}, {said("")}).at(0).satisfied) << "no judges, no constraint";
 }
 
 TEST(Judges, FactoryRefusesUnknownAndRepeatedNames) {
@@ -90,11 +90,63 @@ TEST(Judges, FactoryRefusesUnknownAndRepeatedNames) {
   EXPECT_EQ(make_judges({}).size(), 5U);
 }
 
-TEST(PolicyName, HoldsTheWeight) {
-  EXPECT_EQ(policy_name(0), "policy_w0.0");
-  EXPECT_EQ(policy_name(0.1), "policy_w0.1");
-  EXPECT_EQ(policy_name(1), "policy_w1.0");
-  EXPECT_EQ(policy_name(0.25), "policy_w0.25");
+TEST(Judges, ClosingAndRefusal) {
+  EXPECT_EQ(ask("closing", said("Bye! Sending Love!")), Verdict::kViolated);
+  EXPECT_EQ(ask("closing", said("The goodbyes")), Verdict::kSatisfied);
+  EXPECT_EQ(ask("refusal", said("I  cannot do that.")), Verdict::kViolated);
+  EXPECT_EQ(ask("refusal", said("I can.")), Verdict::kSatisfied);
+}
+
+TEST(Judges, ConstraintsOfThePrompt) {
+  Constraints constraints;
+  const auto ask_of = [&](const std::string& judge, const std::string& text) {
+    JudgedResponse response = said(text);
+    response.constraints = &constraints;
+    return ask(judge, response);
+  };
+  for (const char* judge : {"instructions", "answer", "json", "language"}) {
+    EXPECT_EQ(ask_of(judge, "anything"), Verdict::kNotAsked) << judge;
+    EXPECT_EQ(ask(judge, said("anything")), Verdict::kNotAsked) << judge;
+  }
+  constraints.instructions = {{"punctuation:no_comma", nlohmann::json::object()},
+                              {"startend:quotation", nlohmann::json::object()}};
+  EXPECT_EQ(ask_of("instructions", "\"None here.\""), Verdict::kSatisfied);
+  EXPECT_EQ(ask_of("instructions", "\"One, here.\""), Verdict::kViolated);
+  EXPECT_EQ(ask_of("instructions", "None here."), Verdict::kViolated) << "all of them count";
+  constraints.answer = "1/2";
+  EXPECT_EQ(ask_of("answer", "So the answer is 0.5."), Verdict::kSatisfied);
+  EXPECT_EQ(ask_of("answer", "So the answer is 0.6."), Verdict::kViolated);
+  EXPECT_EQ(ask_of("answer", "It is 0.5."), Verdict::kViolated) << "the form is required";
+  constraints.json_schema = nlohmann::json{{"required", {"name"}}};
+  EXPECT_EQ(ask_of("json", "{\"name\": 1}"), Verdict::kSatisfied);
+  EXPECT_EQ(ask_of("json", "{\"nam\": 1}"), Verdict::kViolated);
+  constraints.language = "en";
+  EXPECT_EQ(ask_of("language", "This is the way that it is."), Verdict::kSatisfied);
+  EXPECT_EQ(ask_of("language", "Das ist der Weg und nicht das Ziel."), Verdict::kViolated);
+  EXPECT_EQ(ask_of("language", "42"), Verdict::kFailed) << "undecided is not satisfied";
+}
+
+TEST(Judges, NotAskedDoesNotStandInTheWay) {
+  const Judges judges = make_judges({.names = {"length", "answer"}});
+  const JudgeOutcome outcome = judge_responses(judges, {said("fine")}).at(0);
+  EXPECT_TRUE(outcome.satisfied);
+  EXPECT_EQ(outcome.verdicts, (std::vector{Verdict::kSatisfied, Verdict::kNotAsked}));
+  Constraints none, some;
+  some.answer = "1";
+  EXPECT_NO_THROW(check_judges_are_asked(judges, {&none, &some}));
+  EXPECT_THROW(check_judges_are_asked(judges, {&none, &none}), Error);
+}
+
+TEST(Judges, OptionsThatCannotWorkAreRefused) {
+  EXPECT_NO_THROW(JudgeOptions{}.check());
+  for (JudgeOptions options : {JudgeOptions{.names = {"external"}}, {.names = {"model"}}, {.names = {"score"}}})
+    EXPECT_THROW(options.check(), Error) << options.names[0];
+  JudgeOptions model{.names = {"model"}, .model = "folder", .model_question = "Is it good?"};
+  EXPECT_THROW(model.check(), Error) << "no {response}";
+  model.model_question = "{response}";
+  EXPECT_NO_THROW(model.check());
+  model.model_violated_token = model.model_satisfied_token;
+  EXPECT_THROW(model.check(), Error);
 }
 
 }  // namespace
