@@ -131,6 +131,7 @@ class InputCheck {
     for (const std::string& name : fields) {
       if (name == "messages" || name == "prompt") {
         messages_of(row, path, number);
+        if (option == "data.prompts") read_constraints(row, path, number);
       } else if (name == "signals") {
         const Json signals = field<Json>(row, name, path, number);
         const bool any = command_ == "signals" || config_.data.signal == "auto";
