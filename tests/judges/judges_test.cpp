@@ -133,8 +133,8 @@ TEST(Judges, NotAskedDoesNotStandInTheWay) {
   EXPECT_EQ(outcome.verdicts, (std::vector{Verdict::kSatisfied, Verdict::kNotAsked}));
   Constraints none, some;
   some.answer = "1";
-  EXPECT_NO_THROW(check_judges_are_asked(judges, {&none, &some}));
-  EXPECT_THROW(check_judges_are_asked(judges, {&none, &none}), Error);
+  EXPECT_NO_THROW(check_judges_are_asked(judges, {}, {&none, &some}));
+  EXPECT_THROW(check_judges_are_asked(judges, {}, {&none, &none}), Error);
 }
 
 TEST(Judges, OptionsThatCannotWorkAreRefused) {
@@ -147,6 +147,34 @@ TEST(Judges, OptionsThatCannotWorkAreRefused) {
   EXPECT_NO_THROW(model.check());
   model.model_violated_token = model.model_satisfied_token;
   EXPECT_THROW(model.check(), Error);
+}
+
+TEST(TaskJudges, JudgeTheirTasksAlone) {
+  JudgeOptions options{.names = {"length", "forbidden_phrases"}, .max_words = 2, .forbidden_phrases = "bye"};
+  options.task_judges = "chat: length; open: ; ";
+  const Judges judges = make_judges(options);
+  Constraints chat, open, other;
+  chat.task = "chat";
+  open.task = "open";
+  other.task = "other";
+  const std::string bad = "bye bye bye";
+  std::vector<JudgedResponse> responses(4, said(bad));
+  responses[1].constraints = &chat;
+  responses[2].constraints = &open;
+  responses[3].constraints = &other;
+  const auto outcomes = judge_responses(judges, responses);
+  EXPECT_EQ(outcomes[0].verdicts, (std::vector{Verdict::kViolated, Verdict::kViolated})) << "no task: all judges";
+  EXPECT_EQ(outcomes[1].verdicts, (std::vector{Verdict::kViolated, Verdict::kNotAsked}));
+  EXPECT_EQ(outcomes[2].verdicts, (std::vector{Verdict::kNotAsked, Verdict::kNotAsked}));
+  EXPECT_TRUE(outcomes[2].satisfied);
+  EXPECT_EQ(outcomes[3].verdicts, (std::vector{Verdict::kViolated, Verdict::kViolated}));
+  EXPECT_NO_THROW(check_judges_are_asked(judges, options, {&chat, &open, &other}));
+  EXPECT_THROW(check_judges_are_asked(judges, options, {&chat, &other}), Error) << "no prompt is open";
+  EXPECT_THROW(check_judges_are_asked(judges, options, {&chat, &open}), Error) << "forbidden_phrases judges nothing";
+  for (const char* text : {"chat", "chat: lenght", ": length", "chat: length; chat: length", "a b: length"}) {
+    options.task_judges = text;
+    EXPECT_THROW(options.check(), Error) << text;
+  }
 }
 
 }  // namespace

@@ -37,6 +37,8 @@ for i, row in enumerate(rows):
         row["instructions"] = [{"type": "length_constraints:number_words", "arguments": {"relation": "at least", "num_words": 3}}]
     if i % 2 == 1:
         row["language"] = "en"
+    if i % 3 == 0:
+        row["task"] = "short"
 prompts = work / "prompts.jsonl"
 prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -46,6 +48,7 @@ settings = [f"--model.base={world}/base", "--run.simulate=false", f"--data.promp
             f"--policy.judges={','.join(names)}", f"--policy.external_command={judge}", "--policy.external_restarts=100",
             f"--policy.judge_model={world}/base", "--policy.judge_satisfied_token=y", "--policy.judge_violated_token=n",
             "--policy.judge_question={prompt}{response}", f"--policy.score_model={run}/models/safety",
+            "--policy.task_judges=short: length safety score model external closing refusal instructions language",
             "--policy.score_false_alarms=0.2", "--policy.love_weights=0.3", "--policy.rounds=3", "--policy.prompts_per_round=6",
             "--policy.checkpoint_every_rounds=1", "--run.keep_every=1", f"--run.directory={run}"]
 before = [rluf(stage, tiny, *settings, ranks=2) for stage in ("dataset", "sft", "reward")]
@@ -80,6 +83,9 @@ for name in names:
         check(0 <= min(shares) and sum(shares) <= 1 + 1e-9, f"shares of {name} in round {step}: {shares}")
     total = sum(want["1", f"{verdict}_{name}"] for verdict in ("satisfied", "violated", "failed"))
     check(total > 0.99 or name in ("instructions", "language"), f"{name} judges every response: {total}")
+drawn = sum(want[step, "responses.short"] for step in "123")
+check(0 < drawn < 36, f"responses of the task: {drawn} of 36")
+check(all(0 <= want[step, f"satisfied_{name}.short"] <= 1 for step in "123" for name in names), "shares of the task")
 check(sum(want[step, "failed_external"] for step in "123") > 0, "the external judge fails at times")
 check(sum(want[step, "satisfied_external"] for step in "123") > 0, "and judges at others")
 check("the judge external failed for" in first.stderr, "failures are said")
@@ -101,6 +107,7 @@ check(numbers() == want and model() == weights, "a restart in the middle changes
 
 report = rluf("report", tiny, *settings)
 page = (run / "report.html").read_text()
+check("<td>short</td>" in page, "and one of tasks")
 check(report.returncode == 0 and "<h3>Judges</h3>" in page and "<td>external</td>" in page, "the report has a table of judges")
 
 broken = work / "text"
@@ -111,13 +118,15 @@ for what, command, change, parts in [
         ("no program", "policy", ["--policy.external_command="], ["policy.external_command is empty"]),
         ("no judge model", "policy", [f"--policy.judge_model={work}/none"], ["none", "config.json"]),
         ("a token that is none", "policy", ["--policy.judge_satisfied_token=yes and no"], ["judge_satisfied_token", "tokens"]),
-        ("a judge of which nobody asks", "policy", ["--policy.judges=answer"], ["judge answer", "no prompt"])]:
+        ("a task that no prompt has", "policy", ["--policy.task_judges=long: length"], ["task long", "no prompt"]),
+        ("a judge of a task that is not there", "policy", ["--policy.task_judges=short: answer"], ["answer", "policy.judges"]),
+        ("a judge of which nobody asks", "policy", ["--policy.judges=answer", "--policy.task_judges="], ["judge answer", "no prompt"])]:
     shutil.rmtree(run)
     shutil.copytree(work / "ready", run)
     check_error(rluf(command, tiny, *settings, *change, ranks=2), 2, parts, what)
-    if "token" not in what and "nobody" not in what:
+    if "token" not in what and "nobody" not in what and "no prompt has" not in what:
         check_error(rluf(command, tiny, *settings, *change, "--validate"), 2, parts, f"{what}, --validate")
 prompts.write_text(json.dumps({"prompt": "p", "instructions": [{"type": "no:such"}]}) + "\n")
 check_error(rluf("dataset", tiny, *settings, "--validate"), 3, ["prompts.jsonl:1", "no:such"], "an instruction, --validate")
 shutil.rmtree(work)
-finish(17)
+finish(20)

@@ -7,6 +7,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/judges/external_judge.hpp"
 #include "rluf/pipeline/judges/model_judges.hpp"
+#include "rluf/pipeline/judges/task_judges.hpp"
 #include "rule_judges.hpp"
 
 namespace rluf {
@@ -55,6 +56,11 @@ void JudgeOptions::describe(OptionTable& table) {
   for (const auto& [name, maker] : judge_makers()) known.push_back(name);
   table.add("judges", &names,
             {.text = "a response counts only if all of these are satisfied", .choices = known, .allow_empty = true});
+  table.add(
+      "task_judges", &task_judges,
+      {.text = "judges of a task, among those of policy.judges, as in: math: length answer; chat: length safety. A "
+               "prompt's task is its field task; one that is not listed has all judges",
+       .allow_empty = true});
   table.add("min_words", &min_words, {.text = "judge length: shortest response", .unit = "words", .low = 0});
   table.add("max_words", &max_words,
             {.text = "judge length: longest response; 0: no limit", .unit = "words", .low = 0});
@@ -113,6 +119,7 @@ Judges make_judges(const JudgeOptions& options, const JudgeTools& tools) {
   std::set<std::string> seen;
   std::vector<std::string> known;
   for (const auto& [name, maker] : judge_makers()) known.push_back(name);
+  const TaskJudges tasks = read_task_judges(options.task_judges, options.names);
   for (const std::string& name : options.names) {
     const auto found = judge_makers().find(name);
     if (found == judge_makers().end()) {
@@ -125,7 +132,7 @@ Judges make_judges(const JudgeOptions& options, const JudgeTools& tools) {
     if (!seen.insert(name).second)
       fail_input(concat("policy.judges names \"", name, "\" twice"), "its verdicts would be counted twice",
                  "name it once");
-    judges.push_back(found->second(options, tools));
+    judges.push_back(for_its_tasks(found->second(options, tools), tasks));
   }
   return judges;
 }
@@ -135,7 +142,12 @@ void JudgeOptions::check() const {
   make_judges(*this);
 }
 
-void check_judges_are_asked(const Judges& judges, const std::vector<const Constraints*>& prompts) {
+void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,
+                            const std::vector<const Constraints*>& prompts) {
+  for (const auto& [task, names] : read_task_judges(options.task_judges, options.names))
+    if (std::none_of(prompts.begin(), prompts.end(), [&](const Constraints* c) { return c->task == task; }))
+      fail_input(concat("policy.task_judges names the task ", task, ", but no prompt is of it"),
+                 "its judges would judge nothing", "check the field task of the prompts, or leave it out");
   for (const auto& judge : judges)
     if (std::none_of(prompts.begin(), prompts.end(), [&](const Constraints* c) { return judge->asks(*c); }))
       fail_input(concat("policy.judges names the judge ", judge->name(), ", but no prompt asks anything of it"),

@@ -281,7 +281,10 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   const Judges judges = make_judges(options.judges, tools);
   std::vector<const Constraints*> asked;
   for (const Prompt& prompt : prompts) asked.push_back(&prompt.constraints);
-  check_judges_are_asked(judges, asked);
+  check_judges_are_asked(judges, options.judges, asked);
+  std::set<std::string> tasks;
+  for (const Constraints* constraints : asked)
+    if (!constraints->task.empty()) tasks.insert(constraints->task);
   log_info(concat("policy: ", prompts.size(), " prompts, ", options.rounds, " rounds of ", options.prompts_per_round,
                   " prompts with ", options.num_samples, " responses for each of ", options.love_weights.size(),
                   " love weights"));
@@ -343,7 +346,8 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                                decode,
                                text->chat.stop_ids(),
                                context.seed(),
-                               comm};
+                               comm,
+                               {tasks.begin(), tasks.end()}};
     Llama policy = reference->clone();
     double* lowered = nullptr;
     for (Objective& objective : objectives)
@@ -361,6 +365,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   table["normalize_weights"] = options.normalize_weights;
   table["kl_max"] = options.kl_max;
   table["judges"] = options.judges.names;
+  table["tasks"] = tasks;
   if (tools.score_threshold) table["score_threshold"] = *tools.score_threshold;
   table["baseline"] = options.baseline;
   guarded(comm, [&] { context.directory.write_table("policy", table); });

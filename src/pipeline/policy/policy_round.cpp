@@ -81,17 +81,19 @@ void check_scores(const std::vector<double>& scores, const std::string& objectiv
                 concat("train the ", objective, " model again with a lower learning rate"));
 }
 
-/// Shares of verdicts by judge; what is missing to one was not asked.
-void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, RoundMetrics& metrics) {
+/// Shares of verdicts by judge, as violated_JUDGE and the like with `suffix`; what is missing to one was not asked. 0
+/// without responses.
+void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, const std::string& suffix,
+                       RoundMetrics& metrics) {
   for (std::size_t j = 0; j < judges.size(); ++j) {
     const auto share = [&](Verdict verdict) {
       const auto count = std::count_if(outcomes.begin(), outcomes.end(),
                                        [&](const JudgeOutcome& outcome) { return outcome.verdicts[j] == verdict; });
-      return static_cast<double>(count) / static_cast<double>(outcomes.size());
+      return outcomes.empty() ? 0.0 : static_cast<double>(count) / static_cast<double>(outcomes.size());
     };
-    metrics["satisfied_" + judges[j]->name()] = share(Verdict::kSatisfied);
-    metrics["violated_" + judges[j]->name()] = share(Verdict::kViolated);
-    metrics["failed_" + judges[j]->name()] = share(Verdict::kFailed);
+    metrics["satisfied_" + judges[j]->name() + suffix] = share(Verdict::kSatisfied);
+    metrics["violated_" + judges[j]->name() + suffix] = share(Verdict::kViolated);
+    metrics["failed_" + judges[j]->name() + suffix] = share(Verdict::kFailed);
   }
 }
 
@@ -271,7 +273,15 @@ RoundMetrics crraft_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   const std::vector<JudgeOutcome> outcomes = judge_responses(setting.judges, to_judge);
   for (std::size_t k = 0; k < candidates.size(); ++k) candidates[k].satisfied = outcomes[k].satisfied;
   for (std::size_t i = 0; i < num_prompts; ++i) baseline_facts[i].satisfied = outcomes[candidates.size() + i].satisfied;
-  add_judge_metrics(setting.judges, std::span(outcomes).first(candidates.size()), metrics);
+  const auto of_candidates = std::span(outcomes).first(candidates.size());
+  add_judge_metrics(setting.judges, of_candidates, "", metrics);
+  for (const std::string& task : setting.tasks) {
+    std::vector<JudgeOutcome> of_task;
+    for (std::size_t k = 0; k < of_candidates.size(); ++k)
+      if (prompts[k / num_samples]->constraints.task == task) of_task.push_back(of_candidates[k]);
+    metrics["responses." + task] = static_cast<double>(of_task.size());
+    add_judge_metrics(setting.judges, of_task, "." + task, metrics);
+  }
   metrics["reward"] = mean(rewards);
   const CrraftRules rules = options.rules();
   const auto choose = [&](std::size_t i) {

@@ -44,7 +44,7 @@ double mean_of(const Json& rounds, const char* key) {
 }
 
 /// What became of the responses of each policy at each judge, the first and the last round and all.
-std::string judges_table(const Json& policies, const Json& judges) {
+std::string judges_table(const Json& policies, const Json& judges, const Json& tasks) {
   std::vector<std::vector<std::string>> rows;
   for (const Json& policy : policies)
     for (const Json& judge : judges) {
@@ -61,9 +61,30 @@ std::string judges_table(const Json& policies, const Json& judges) {
       rows.push_back(row);
     }
   if (rows.empty()) return "";
+  std::vector<std::vector<std::string>> task_rows;
+  for (const Json& policy : policies)
+    for (const std::string task : tasks)
+      for (const std::string judge : judges) {
+        std::vector<std::string> row{policy.at("name"), task, judge};
+        double responses = 0;
+        for (const Json& round : policy.at("rounds")) responses += round.value("responses." + task, 0.0);
+        for (const char* verdict : {"satisfied_", "violated_", "failed_"}) {
+          double count = 0;
+          for (const Json& round : policy.at("rounds"))
+            count += round.value("responses." + task, 0.0) * round.value(verdict + judge + "." + task, 0.0);
+          row.push_back(figure_text(std::round(count)));
+        }
+        row.push_back(figure_text(responses));
+        task_rows.push_back(row);
+      }
+  const std::string by_task =
+      task_rows.empty()
+          ? ""
+          : "<p>By task, in all rounds:</p>\n" +
+                html_table({"policy", "task", "judge", "satisfied", "violated", "failed", "responses"}, task_rows);
   return "<h3>Judges</h3>\n<p>Shares of the drawn responses, first \u2192 last round (all rounds). A judge that failed "
          "could not decide; such a response is not used. Not asked: the prompt sets no such constraint.</p>\n" +
-         html_table({"policy", "judge", "satisfied", "violated", "failed", "not asked"}, rows);
+         html_table({"policy", "judge", "satisfied", "violated", "failed", "not asked"}, rows) + by_task;
 }
 
 }  // namespace
@@ -241,7 +262,7 @@ std::string policy_section(const RunDirectory& directory) {
   std::string html =
       "<p>Each policy starts from the reference. Rewards are compared with one baseline response a "
       "prompt, drawn from the reference once. Rounds are small, so single rounds scatter.</p>\n" +
-      html_table(head, rows) + judges_table(policies, list_of(table, "judges"));
+      html_table(head, rows) + judges_table(policies, list_of(table, "judges"), list_of(table, "tasks"));
   std::vector<Picture> pictures;
   for (const auto& [key, title] :
        std::vector<std::pair<const char*, const char*>>{{"reward", "Combined reward"},

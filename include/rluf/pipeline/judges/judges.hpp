@@ -55,6 +55,7 @@ class RuleJudge : public Judge {
 
 struct JudgeOptions {
   std::vector<std::string> names = {"well_formed", "length", "forbidden_phrases", "repetition", "safety"};
+  std::string task_judges = "";  ///< task_judges.hpp
   std::int64_t min_words = 1, max_words = 0, max_tokens = 0;
   std::string forbidden_phrases = "";
   std::int64_t repetition_ngram = 4;
@@ -93,8 +94,9 @@ struct JudgeTools {
 /// @throws Error(kBadInput) for an unknown or repeated name, limits in contradiction, a missing program
 Judges make_judges(const JudgeOptions& options, const JudgeTools& tools = {});
 
-/// @throws Error(kBadInput) if a judge is named of which no prompt asks anything
-void check_judges_are_asked(const Judges& judges, const std::vector<const Constraints*>& prompts);
+/// @throws Error(kBadInput) if a judge is named of which no prompt asks anything, or a task of which no prompt is
+void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,
+                            const std::vector<const Constraints*>& prompts);
 
 struct JudgeOutcome {
   bool satisfied = true;          ///< no judge violated or failed (AND); true without judges
