@@ -99,6 +99,8 @@ TEST(Constraints, BadFieldsNameTheirRow) {
     }
     return std::string();
   };
+  const std::string deep = "{\"metadata\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  EXPECT_NE(message(deep.c_str()).find("deep"), std::string::npos);
   for (const auto& [row, part] : std::vector<std::pair<const char*, const char*>>{
            {R"({"instructions": [{"type": "no:such"}]})", "no:such"},
            {R"({"instructions": [{"type": "punctuation:no_comma", "kwargs": {}}]})", "kwargs"},

@@ -212,6 +212,8 @@ TEST(ExternalProtocol, QuestionsAndAnswers) {
     EXPECT_EQ(external_verdict(answer, 3, problem), Verdict::kFailed) << answer;
     EXPECT_NE(problem, "") << answer;
   }
+  const std::string deep = "{\"id\": 3, \"verdict\": " + std::string(100'000, '[') + std::string(100'000, ']') + "}";
+  EXPECT_EQ(external_verdict(deep, 3, problem), Verdict::kFailed);
   EXPECT_EQ(command_words("  a \"b c\"d  \"\" e"), (std::vector<std::string>{"a", "b cd", "", "e"}));
 }
 

@@ -11,13 +11,23 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr int kDeepest = 64;  ///< nesting of a field; a hostile one must not exhaust the stack
+
+bool is_deeper(const Json& value, int levels) {
+  if (!value.is_structured()) return false;
+  return levels == 0 ||
+         std::any_of(value.begin(), value.end(), [&](const Json& v) { return is_deeper(v, levels - 1); });
+}
+
 /// Fails with what is wrong with a field, if something is.
 class Row {
  public:
   Row(const Json& row, const std::string& path, std::int64_t line) : row_(row), path_(path), line_(line) {}
   const Json* find(const char* name) const {
     const auto found = row_.find(name);
-    return found == row_.end() || found->is_null() ? nullptr : &*found;
+    if (found == row_.end() || found->is_null()) return nullptr;
+    require(!is_deeper(*found, kDeepest), concat("the field \"", name, "\" is nested more than ", kDeepest, " deep"));
+    return &*found;
   }
   void require(bool condition, const std::string& complaint) const {
     if (!condition)

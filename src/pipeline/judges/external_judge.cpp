@@ -41,9 +41,9 @@ Verdict external_verdict(const std::string& answer, std::int64_t id, std::string
     problem = "an answer that is no JSON object";
   } else if (!json.contains("id") || json["id"] != id) {
     problem = concat("an answer without the id ", id, " of the question");
-  } else if (const Json verdict = json.value("verdict", Json()); verdict == "satisfied") {
+  } else if (const auto verdict = json.find("verdict"); verdict != json.end() && *verdict == "satisfied") {
     return Verdict::kSatisfied;
-  } else if (verdict == "violated") {
+  } else if (verdict != json.end() && *verdict == "violated") {
     return Verdict::kViolated;
   } else {
     problem = "an answer whose verdict is neither satisfied nor violated";
