@@ -11,12 +11,13 @@ namespace rluf {
 namespace {
 
 /// Deals fixed micro-batches to the replicas and adds the results up: each document is scored by exactly one of them.
-/// `score(first, last, out)` fills the values of documents [first, last).
+/// `score(first, last, out)` fills the values of documents [first, last), `width` for each.
 std::vector<double> over_ranks(const Llama& model, const std::vector<std::int64_t>& lengths,
                                std::int64_t micro_batch_tokens, const Communicator& comm, const std::string& stage,
-                               const std::function<void(std::int64_t, std::int64_t, std::vector<double>&)>& score) {
+                               const std::function<void(std::int64_t, std::int64_t, std::vector<double>&)>& score,
+                               std::size_t width = 1) {
   torch::NoGradGuard no_grad;
-  std::vector<double> values(lengths.size(), 0.0);
+  std::vector<double> values(lengths.size() * width, 0.0);
   const auto micro_batches = pack_ranges(lengths, micro_batch_tokens);
   const Communicator& replicas = replicas_of(model.layout(), comm);
   const std::size_t size = static_cast<std::size_t>(replicas.size());
@@ -69,6 +70,36 @@ std::vector<double> score_documents(
                       for (std::int64_t i = first; i < last; ++i)
                         out[static_cast<std::size_t>(i)] = scores[i - first].item<double>();
                     });
+}
+
+std::vector<double> next_token_log_probs(const Llama& model, const std::vector<TokenIds>& documents,
+                                         const std::vector<std::int32_t>& tokens, std::int64_t micro_batch_tokens,
+                                         const Communicator& comm, const std::string& stage) {
+  std::vector<std::int64_t> lengths;
+  for (const TokenIds& document : documents) lengths.push_back(static_cast<std::int64_t>(document.size()));
+  const std::size_t width = tokens.size();
+  return over_ranks(
+      model, lengths, micro_batch_tokens, comm, stage,
+      [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+        const std::vector<TokenIds> mine(documents.begin() + first, documents.begin() + last);
+        std::vector<std::int64_t> rows, targets;
+        std::int64_t end = 0;
+        for (const TokenIds& document : mine) {
+          end += static_cast<std::int64_t>(document.size());
+          rows.insert(rows.end(), width, end - 1);  // the state at the last token predicts what follows
+          targets.insert(targets.end(), tokens.begin(), tokens.end());
+        }
+        const at::Tensor hidden = model.hidden(PackedBatch::from(mine, model.device()));
+        const at::Tensor log_probs =
+            model
+                .log_probs(hidden.index_select(0, torch::tensor(rows, torch::kInt64).to(model.device())),
+                           torch::tensor(targets, torch::kInt64).to(model.device()))
+                .to(torch::kCPU, torch::kFloat64)
+                .contiguous();
+        std::copy_n(log_probs.const_data_ptr<double>(), rows.size(),
+                    out.begin() + first * static_cast<std::int64_t>(width));
+      },
+      width);
 }
 
 ResponseRows response_rows(const std::vector<Document>& documents, at::Device device) {

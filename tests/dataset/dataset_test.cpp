@@ -237,6 +237,41 @@ TEST_F(DatasetTest, PairsAndPromptsKeepEqualPromptsOnOneSide) {
   EXPECT_THROW(LabelledData(folder_ + "/pairs/data/helpfulness.h5", Split::kTrain, comm_), Error);
 }
 
+TEST_F(DatasetTest, PromptsCarryTheirConstraints) {
+  std::string prompts;
+  for (int i = 0; i < 60; ++i) {
+    Json row = {{"prompt", concat("p", i / 2)}};
+    if (i % 2 == 1) row["answer"] = i;  // the same prompt with an answer is another one
+    if (i % 6 == 3) row["instructions"] = {{{"type", "punctuation:no_comma"}}};
+    if (i % 6 == 5) row["task"] = "math";
+    prompts += row.dump() + "\n";
+  }
+  DataOptions options;
+  options.prompts = file("constrained.jsonl", prompts);
+  options.holdout_share = 0.3;
+  run(options, "constrained", comm_);
+  EXPECT_EQ(read_json(folder_ + "/constrained/tables/dataset.json")["prompts"]["duplicates"], 0);
+  std::map<std::string, int> sides;
+  std::int64_t seen = 0;
+  int side = 1;
+  for (const Split split : {Split::kTrain, Split::kHoldout}) {
+    for (const Prompt& prompt : read_prompts(folder_ + "/constrained/data/prompts.h5", split, comm_)) {
+      const std::int64_t i = prompt.id;
+      EXPECT_EQ(prompt.messages.at(0).content, concat("p", i / 2));
+      EXPECT_EQ(prompt.constraints.answer.value_or(""), i % 2 == 1 ? concat(i) : "");
+      EXPECT_EQ(prompt.constraints.instructions.size(), i % 6 == 3 ? 1U : 0U);
+      EXPECT_EQ(prompt.constraints.task, i % 6 == 5 ? "math" : "");
+      sides[prompt.messages.at(0).content] |= side;
+      ++seen;
+    }
+    side = 2;
+  }
+  EXPECT_EQ(seen, 60);
+  for (const auto& [prompt, both] : sides) EXPECT_NE(both, 3) << prompt << " is on both sides";
+  options.prompts = file("wrong.jsonl", "{\"prompt\": \"p\", \"instructions\": [{\"type\": \"no:such\"}]}\n");
+  EXPECT_THROW(run(options, "wrong", comm_), Error);
+}
+
 TEST_F(DatasetTest, TruncationDropsTurnsThenTokensAndKeepsTheResponse) {
   const ModelText text(Tokenizer::from_folder(folder_ + "/base"), "chatml");
   const std::vector<Message> messages{{"user", "first"}, {"assistant", "second"}, {"user", "third"}};

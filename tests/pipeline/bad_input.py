@@ -92,6 +92,10 @@ cases = [
     ("label that is none", "dataset", [log("label", one(lambda row: row["signals"].update(love=2)))], 3, ["label:6", "0 or 1"]),
     ("time stamp missing", "dataset", [log("time", one(lambda row: row.pop("timestamp")))], 3, ["time:6", "timestamp"]),
     ("time stamp of the wrong type", "dataset", [log("clock", one(lambda row: row.update(timestamp="noon")))], 3, ["clock:6", "timestamp"]),
+    # what prompts ask of their responses
+    ("unknown instruction", "dataset", [f"--data.prompts={written('asks', [{'prompt': 'p'}, {'prompt': 'q', 'instructions': [{'type': 'punctuation:no_coma'}]}])}"], 3, ["asks:2", "did you mean punctuation:no_comma"]),
+    ("instruction without its argument", "dataset", [f"--data.prompts={written('lacks', [{'prompt': 'p', 'instructions': [{'type': 'length_constraints:number_words', 'arguments': {'num_words': 3}}]}])}"], 3, ["lacks:1", "relation"]),
+    ("unknown keyword of a schema", "dataset", [f"--data.prompts={written('schema', [{'prompt': 'p', 'json_schema': {'minimum': 1}}])}"], 3, ["schema:1", "minimum"]),
     # logs from which nothing can be learned
     ("no positives", "dataset", [log("none", each(lambda row: row["signals"].update(love=0)))], 3, ["signals.love is 0 in every"]),
     ("all positives", "dataset", [log("all", each(lambda row: row["signals"].update(love=1)))], 3, ["signals.love is 1 in every"]),

@@ -10,7 +10,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
-#include "rluf/pipeline/policy/judges.hpp"
+#include "rluf/pipeline/judges/judges.hpp"
 
 namespace rluf {
 namespace {
@@ -187,7 +187,7 @@ ToyResult train_toy(double love_weight, const std::string& forbidden) {
         const std::vector<double> rewards = {calibrated_reward(r.helpfulness, bar.helpfulness),
                                              calibrated_reward(r.safety, bar.safety),
                                              calibrated_reward(r.love, bar.love)};
-        return CandidateFacts{judge_response(judges, {nullptr, r.text, true, 1, {}, {}}).satisfied,
+        return CandidateFacts{judge_responses(judges, {{nullptr, r.text, true, 1, {}, {}}}).at(0).satisfied,
                               std::log(policy[a] / reference[a]), combined_reward(rewards, weights)};
       };
       for (int k = 0; k < 4; ++k) {
@@ -258,7 +258,7 @@ TEST(Judges, AddingAJudgeNeverAddsASatisfiedResponse) {  // invariant 6
     JudgeOptions options{.names = {}, .min_words = 3, .forbidden_phrases = "bye love"};
     for (const std::string& name : names) {
       options.names.push_back(name);
-      const JudgeOutcome outcome = judge_response(make_judges(options), response);
+      const JudgeOutcome outcome = judge_responses(make_judges(options), {response}).at(0);
       EXPECT_LE(outcome.satisfied, before);
       for (const Verdict verdict : outcome.verdicts)
         if (verdict != Verdict::kSatisfied) {

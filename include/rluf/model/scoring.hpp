@@ -24,6 +24,12 @@ std::vector<double> response_log_probs(const Llama& model, const std::vector<Doc
                                        std::int64_t micro_batch_tokens, const Communicator& data,
                                        const std::string& stage);
 
+/// log p of each of `tokens` as what follows each document. @shape out [num_documents * num_tokens], the tokens of a
+/// document one after another, on every rank. @collective over data
+std::vector<double> next_token_log_probs(const Llama& model, const std::vector<TokenIds>& documents,
+                                         const std::vector<std::int32_t>& tokens, std::int64_t micro_batch_tokens,
+                                         const Communicator& data, const std::string& stage);
+
 /// Rows (within the packed batch) whose hidden state predicts a response token, and those tokens.
 struct ResponseRows {
   at::Tensor rows, targets;           ///< [R] int64

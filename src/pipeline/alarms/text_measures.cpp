@@ -3,21 +3,14 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "rluf/pipeline/constraints/characters.hpp"
+
 namespace rluf {
 namespace {
 
 bool is_ascii_space(unsigned char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_ascii_word(unsigned char c) {
   return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/// Lower case of a character of two bytes; others stay.
-unsigned lower_of(unsigned point) {
-  if (point >= 0xC0 && point <= 0xDE && point != 0xD7) return point + 32;                           // Latin-1
-  if ((point >= 0x391 && point <= 0x3A1) || (point >= 0x3A3 && point <= 0x3AB)) return point + 32;  // Greek
-  if (point >= 0x410 && point <= 0x42F) return point + 32;                                          // Cyrillic
-  if (point >= 0x400 && point <= 0x40F) return point + 80;
-  return point;
 }
 
 /// Bytes of the white space character at `i`; 0 if there is none. Beyond ASCII: no-break and ideographic space, and the
@@ -31,7 +24,7 @@ std::size_t space_at(std::string_view text, std::size_t i) {
   return 0;
 }
 
-std::vector<std::string_view> words_of(std::string_view normalized) {
+std::vector<std::string_view> parts_of(std::string_view normalized) {
   std::vector<std::string_view> words;
   for (std::size_t first = 0; first < normalized.size();) {
     const std::size_t last = std::min(normalized.find(' ', first), normalized.size());
@@ -59,7 +52,7 @@ std::string normalized_text(std::string_view text) {
       result += static_cast<char>(byte >= 'A' && byte <= 'Z' ? byte + 32 : byte);
       ++i;
     } else if (byte >= 0xC2 && byte <= 0xDF && i + 1 < text.size()) {
-      const unsigned point = lower_of(((byte & 0x1FU) << 6) | (static_cast<unsigned char>(text[i + 1]) & 0x3FU));
+      const char32_t point = lower_of(((byte & 0x1FU) << 6) | (static_cast<unsigned char>(text[i + 1]) & 0x3FU));
       result += static_cast<char>(0xC0 | (point >> 6));
       result += static_cast<char>(0x80 | (point & 0x3FU));
       i += 2;
@@ -100,10 +93,10 @@ bool contains_any(std::string_view normalized, const std::vector<std::string>& p
                      [&](const std::string& p) { return contains_phrase(normalized, p); });
 }
 
-std::int64_t count_words(std::string_view normalized) { return static_cast<std::int64_t>(words_of(normalized).size()); }
+std::int64_t count_words(std::string_view normalized) { return static_cast<std::int64_t>(parts_of(normalized).size()); }
 
 double distinct_ngrams(std::string_view normalized, std::int64_t n) {
-  const auto words = words_of(normalized);
+  const auto words = parts_of(normalized);
   const auto length = static_cast<std::size_t>(n);
   if (n < 1 || words.size() < length) return 1.0;
   std::unordered_set<std::string_view> seen;

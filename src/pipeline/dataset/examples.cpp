@@ -92,8 +92,11 @@ std::vector<Prompt> read_prompts(const std::string& path, Split split, const Com
     const auto ids = column<std::int64_t>(file, group + "/ids");
     for (std::size_t i = 0; i < ids.size(); ++i) {
       const auto json = nlohmann::json::parse(text.begin() + text_offsets[i], text.begin() + text_offsets[i + 1]);
-      prompts.push_back(
-          {ids[i], read_messages(json, path, ids[i]), {tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]}});
+      const bool constrained = json.is_object();
+      prompts.push_back({ids[i],
+                         read_messages(constrained ? json.at("messages") : json, path, ids[i]),
+                         {tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]},
+                         constrained ? read_constraints(json.at("constraints"), path, ids[i]) : Constraints{}});
     }
   });
   return prompts;

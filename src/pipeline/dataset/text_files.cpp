@@ -25,10 +25,11 @@ bool is_held_out(const Row& row, const BuildContext& context) {
   return RandomStream(context.seed, Purpose::kSplit, 0, row.key[0]).uniform() < context.data.holdout_share;
 }
 
-/// Hash of the context; its first word decides the split, both words find equal prompts.
-std::array<std::uint64_t, 2> prompt_key(const std::vector<Message>& messages) {
+/// Hash of the context; its first word decides the split, both words find equal prompts. The same prompt with other
+/// `constraints` (empty: none) is another one on the same side.
+std::array<std::uint64_t, 2> prompt_key(const std::vector<Message>& messages, const std::string& constraints = "") {
   const std::string text = to_json(messages).dump();
-  return {siphash({4, 0}, text), siphash({5, 0}, text)};
+  return {siphash({4, 0}, text), siphash({5, 0}, text + constraints)};
 }
 
 /// This rank's part of the rows of each side, in the order of lines, and the table of all.
@@ -112,12 +113,16 @@ nlohmann::json build_prompts(const std::string& input, const std::string& output
   ByteSpool spool(output);
   const auto fill = [&](const Json& json, const Place& place, Row& row) {
     const std::vector<Message> messages = context_of(json, place);
-    row.key = prompt_key(messages);
+    const Json constraints = to_json(read_constraints(json, place.path, place.line));
+    row.key = prompt_key(messages, constraints.empty() ? "" : constraints.dump());
     const RenderedDocument rendered =
         render_prompt_counted(messages, context.text, context.data.max_turns, context.data.max_tokens);
     count_truncation(row, rendered);
     row.texts[0] = spool_document(spool, rendered.document);
-    row.texts[1] = spool_text(spool, to_json(messages).dump());
+    // A prompt that asks for nothing is the list of its messages alone.
+    const Json text =
+        constraints.empty() ? to_json(messages) : Json{{"messages", to_json(messages)}, {"constraints", constraints}};
+    row.texts[1] = spool_text(spool, text.dump());
   };
   const Rows read = read_rows(input, context.data.max_rows, output, context.comm, fill);
   // Every later row whose prompt was seen before is a duplicate.

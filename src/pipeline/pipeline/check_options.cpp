@@ -37,9 +37,7 @@ void check_sources(const RunConfig& config) {
          concat("policy.helpfulness_weight = ", policy.helpfulness_weight), "helpfulness", "helpfulness_pairs");
   if (policy.safety_weight > 0)
     need(safety, concat("policy.safety_weight = ", policy.safety_weight), "safety", "safety_pairs");
-  const auto& judges = policy.judges.names;
-  if (std::find(judges.begin(), judges.end(), "safety") != judges.end())
-    need(safety, "the judge safety of policy.judges", "safety", "safety_pairs");
+  if (policy.judges.has("safety")) need(safety, "the judge safety of policy.judges", "safety", "safety_pairs");
   if (policy.baseline == "preferred" && data.helpfulness_pairs.empty())
     fail_input("policy.baseline = preferred without data.helpfulness_pairs", "the preferred answers come from there",
                "set data.helpfulness_pairs, or policy.baseline = reference");

@@ -131,6 +131,7 @@ class InputCheck {
     for (const std::string& name : fields) {
       if (name == "messages" || name == "prompt") {
         messages_of(row, path, number);
+        if (option == "data.prompts") read_constraints(row, path, number);
       } else if (name == "signals") {
         const Json signals = field<Json>(row, name, path, number);
         const bool any = command_ == "signals" || config_.data.signal == "auto";
@@ -184,6 +185,12 @@ void check_command(const RunConfig& config, const std::string& command, const In
     check.made("models/love", "reward");
   if ((whole || command == "policy") && !config.policy.base.empty())
     check.model("policy.base", config.policy.base, true);
+  if (whole || command == "policy") {
+    const JudgeOptions& judges = config.policy.judges;
+    if (judges.has("model")) check.model("policy.judge_model", judges.model, false);
+    if (judges.has("score") && !judges.score_model.starts_with(config.run.directory + "/models/"))
+      check.model("policy.score_model", judges.score_model, false);
+  }
   if (command == "policy") {
     check.made("data/prompts.h5", "dataset");
     if (config.policy.helpfulness_weight > 0) check.made("models/helpfulness", "reward");

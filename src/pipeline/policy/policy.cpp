@@ -13,6 +13,7 @@
 #include "rluf/model/bad_steps.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
+#include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
 #include "rluf/pipeline/policy/policy_optimizers.hpp"
 #include "rluf/pipeline/policy/warm_up.hpp"
@@ -28,10 +29,11 @@ nlohmann::json identity_of(PolicyOptions options, AlarmOptions alarms, const std
   OptionTable table;
   options.describe(table);
   nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
-  const std::set<std::string> free = {
-      "love_weights",    "base",           "checkpoint_every_rounds", "micro_batch_tokens",
-      "closing_phrases", "skip_bad_steps", "prompts_per_batch",       "prefill_tokens",
-      "cache_mebibytes"};
+  std::set<std::string> free = {"love_weights",    "base",           "checkpoint_every_rounds", "micro_batch_tokens",
+                                "closing_phrases", "skip_bad_steps", "prompts_per_batch",       "prefill_tokens",
+                                "cache_mebibytes"};
+  if (options.judges.has("closing")) free.erase("closing_phrases");
+  if (options.judges.has("refusal")) identity["refusal_phrases"] = alarms.refusal_phrases;
   for (const auto& entry : table.entries())
     if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
   if (alarms.enabled && alarms.action == "lower_love") {  // otherwise alarms change no number
@@ -100,8 +102,7 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
   const double most_love = *std::max_element(options.love_weights.begin(), options.love_weights.end());
   const std::map<std::string, double> weights = {
       {"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}, {"love", most_love}};
-  const auto& names = options.judges.names;
-  const bool safety_judge = std::find(names.begin(), names.end(), "safety") != names.end();
+  const bool safety_judge = options.judges.has("safety");
   std::map<std::string, RewardModel> models;
   guarded(context.grid.world, [&] {
     for (const auto& [name, weight] : weights) {
@@ -254,7 +255,7 @@ void log_table(const std::string& stage, const RoundTable& rounds) {
     log_info(line);
   }
   std::string times;
-  for (const char* phase : {"generation", "scoring", "training"}) {
+  for (const char* phase : {"generation", "scoring", "judging", "training"}) {
     double seconds = 0, idle = 0, most = 0;
     for (const auto& row : rounds.rows) {
       seconds += at(row, concat(phase, "_seconds"));
@@ -276,7 +277,6 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                 const StageContext& context) {
   options.check();
   const Communicator& comm = context.grid.world;
-  const Judges judges = make_judges(options.judges);
   std::optional<Llama> reference;
   std::unique_ptr<ModelText> text;
   std::string base;
@@ -291,6 +291,18 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   std::vector<std::size_t> order;
   const auto prompts = visited_prompts(options, reference->config(), context, table, order);
   const auto rewards = load_reward_models(options, context);
+  const MeasureContext measuring{options.train.micro_batch_tokens, data.max_turns, data.max_tokens, comm};
+  const JudgeModels judge_models(options.judges, measuring, context);
+  JudgeTools tools = judge_models.tools();
+  tools.closing_phrases = options.closing_phrases;
+  tools.refusal_phrases = alarms.refusal_phrases;
+  const Judges judges = make_judges(options.judges, tools);
+  std::vector<const Constraints*> asked;
+  for (const Prompt& prompt : prompts) asked.push_back(&prompt.constraints);
+  check_judges_are_asked(judges, options.judges, asked);
+  std::set<std::string> tasks;
+  for (const Constraints* constraints : asked)
+    if (!constraints->task.empty()) tasks.insert(constraints->task);
   log_info(concat("policy: ", prompts.size(), " prompts, ", options.rounds, " rounds of ", options.prompts_per_round,
                   " prompts with ", options.num_samples, " responses for each of ", options.love_weights.size(),
                   " love weights, trained by ", options.optimizer));
@@ -359,7 +371,8 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                                decode,
                                text->chat.stop_ids(),
                                context.seed(),
-                               comm};
+                               comm,
+                               {tasks.begin(), tasks.end()}};
     Llama policy = reference->clone();
     double* lowered = nullptr;
     for (Objective& objective : objectives)
@@ -379,6 +392,8 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   table["normalize_weights"] = options.normalize_weights;
   table["kl_max"] = options.kl_max;
   table["judges"] = options.judges.names;
+  table["tasks"] = tasks;
+  if (tools.score_threshold) table["score_threshold"] = *tools.score_threshold;
   table["baseline"] = options.baseline;
   guarded(comm, [&] { context.directory.write_table("policy", table); });
 }

@@ -3,6 +3,7 @@
 #include <set>
 
 #include "rluf/core/error.hpp"
+#include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/policy/policy_optimizers.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
@@ -119,7 +120,8 @@ void PolicyOptions::describe(OptionTable& table) {
              .choices = {"none", "tokens"}});
   table.add(
       "closing_phrases", &closing_phrases,
-      {.text = "phrases between commas that count as ending the conversation (monitored only)", .allow_empty = true});
+      {.text = "phrases between commas that count as ending the conversation: watched, and judged by the judge closing",
+       .allow_empty = true});
   judges.describe(table);
   table.add("learning_rate", &train.learning_rate, {.text = "peak of the schedule", .low = 0, .high = 1});
   table.add("min_learning_rate_ratio", &train.min_learning_rate_ratio,
@@ -153,7 +155,7 @@ void PolicyOptions::check() const {
     fail_input("policy.top_p = 0", "no token could be drawn",
                "use a value above 0, or policy.temperature = 0 for the likeliest token");
   check_optimizer(*this);
-  make_judges(judges);
+  judges.check();
 }
 
 CrraftRules PolicyOptions::rules() const {
@@ -173,7 +175,7 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
   for (const char* name : {"love", "helpfulness", "safety"})
     if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
       bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
-  return bytes;
+  return bytes + judge_memory_bytes(options.judges);
 }
 
 std::int64_t policy_memory_bytes(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {

@@ -1,5 +1,6 @@
 #include "rluf/pipeline/policy/policy_round.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -86,25 +87,27 @@ void check_scores(const std::vector<double>& scores, const std::string& objectiv
                 concat("train the ", objective, " model again with a lower learning rate"));
 }
 
-/// Counts of verdicts, by judge.
-struct JudgeCounts {
-  std::vector<double> violated, failed;
-};
-
-JudgeOutcome judge_and_count(const RoundSetting& setting, const JudgedResponse& response, JudgeCounts* counts) {
-  JudgeOutcome outcome = judge_response(setting.judges, response);
-  if (counts != nullptr)
-    for (std::size_t j = 0; j < outcome.verdicts.size(); ++j) {
-      if (outcome.verdicts[j] == Verdict::kViolated) counts->violated[j] += 1;
-      if (outcome.verdicts[j] == Verdict::kFailed) counts->failed[j] += 1;
-    }
-  return outcome;
+/// Shares of verdicts by judge, as violated_JUDGE and the like with `suffix`; what is missing to one was not asked. 0
+/// without responses.
+void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, const std::string& suffix,
+                       RoundMetrics& metrics) {
+  for (std::size_t j = 0; j < judges.size(); ++j) {
+    const auto share = [&](Verdict verdict) {
+      const auto count = std::count_if(outcomes.begin(), outcomes.end(),
+                                       [&](const JudgeOutcome& outcome) { return outcome.verdicts[j] == verdict; });
+      return outcomes.empty() ? 0.0 : static_cast<double>(count) / static_cast<double>(outcomes.size());
+    };
+    metrics["satisfied_" + judges[j]->name() + suffix] = share(Verdict::kSatisfied);
+    metrics["violated_" + judges[j]->name() + suffix] = share(Verdict::kViolated);
+    metrics["failed_" + judges[j]->name() + suffix] = share(Verdict::kFailed);
+  }
 }
 
 JudgedResponse judged(const RoundSetting& setting, const Prompt& prompt, const Sample& sample, const std::string& text,
                       const std::vector<double>& scores, const BaselineResponse& baseline) {
   JudgedResponse response{
-      &prompt.messages, text, sample.finished, static_cast<std::int64_t>(sample.tokens.size()), {}, {}};
+      &prompt.messages,   text, sample.finished, static_cast<std::int64_t>(sample.tokens.size()), {}, {},
+      &prompt.constraints};
   for (std::size_t o = 0; o < setting.objectives.size(); ++o) {
     if (setting.objectives[o].name != "safety") continue;
     response.safety_relative = calibrated_reward(scores[o], baseline.scores[o]);
@@ -132,12 +135,11 @@ void add_baseline_log_ratios(const Llama& policy, const RoundSetting& setting,
 /// other.
 class PhaseTimes {
  public:
-  void skip() { mark_ = now_seconds(), idle_mark_ = seconds_in_collectives(); }
   void end(const std::string& phase, RoundMetrics& metrics) {
     metrics[phase + "_seconds"] = now_seconds() - mark_;
     names_.push_back(phase);
     idle_.push_back(seconds_in_collectives() - idle_mark_);
-    skip();
+    mark_ = now_seconds(), idle_mark_ = seconds_in_collectives();
   }
   /// Of each phase the ranks' mean, and that of the rank that waited most. @collective
   void add_idle(const Communicator& comm, RoundMetrics& metrics) const {
@@ -315,8 +317,8 @@ RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   // From here to the terms every rank computes the same from the same numbers.
   const std::vector<double> weights = objective_weights(setting.objectives, options.normalize_weights);
   const std::vector<double> baseline_rewards(num_objectives, options.baseline_weight);
-  JudgeCounts counts{std::vector<double>(setting.judges.size()), std::vector<double>(setting.judges.size())};
   RoundFacts facts{num_samples, {}, {}, {}};
+  std::vector<JudgedResponse> to_judge;  // the candidates, then the baseline responses
   std::vector<double> rewards;
   for (std::size_t i = 0; i < num_prompts; ++i) {
     const BaselineResponse& baseline = *baselines[i];
@@ -330,17 +332,30 @@ RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
         for (std::size_t o = 0; o < num_objectives; ++o)
           watch.after.back().rewards[setting.objectives[o].name] = calibrated[o];
       }
-      const auto response =
-          judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline);
-      facts.candidates.push_back({judge_and_count(setting, response, &counts).satisfied, rollout.log_ratios[k],
-                                  combined_reward(calibrated, weights)});
+      to_judge.push_back(
+          judged(setting, *prompts[i], rollout.samples[k], rollout.responses[k].text, scores[k], baseline));
+      facts.candidates.push_back({false, rollout.log_ratios[k], combined_reward(calibrated, weights)});
       facts.objective_rewards.push_back(std::move(calibrated));
       rewards.push_back(facts.candidates.back().reward);
     }
     if (watched != nullptr) watched->push_back(std::move(watch));
-    const auto response = judged(setting, *prompts[i], baseline.sample, baseline.text, baseline.scores, baseline);
-    facts.baselines.push_back(
-        {judge_and_count(setting, response, nullptr).satisfied, 0.0, combined_reward(baseline_rewards, weights)});
+    facts.baselines.push_back({false, 0.0, combined_reward(baseline_rewards, weights)});
+  }
+  for (std::size_t i = 0; i < num_prompts; ++i)
+    to_judge.push_back(
+        judged(setting, *prompts[i], baselines[i]->sample, baselines[i]->text, baselines[i]->scores, *baselines[i]));
+  const std::vector<JudgeOutcome> outcomes = judge_responses(setting.judges, to_judge);
+  const std::size_t num_candidates = facts.candidates.size();
+  for (std::size_t k = 0; k < num_candidates; ++k) facts.candidates[k].satisfied = outcomes[k].satisfied;
+  for (std::size_t i = 0; i < num_prompts; ++i) facts.baselines[i].satisfied = outcomes[num_candidates + i].satisfied;
+  const auto of_candidates = std::span(outcomes).first(num_candidates);
+  add_judge_metrics(setting.judges, of_candidates, "", metrics);
+  for (const std::string& task : setting.tasks) {
+    std::vector<JudgeOutcome> of_task;
+    for (std::size_t k = 0; k < of_candidates.size(); ++k)
+      if (prompts[k / num_samples]->constraints.task == task) of_task.push_back(of_candidates[k]);
+    metrics["responses." + task] = static_cast<double>(of_task.size());
+    add_judge_metrics(setting.judges, of_task, "." + task, metrics);
   }
   metrics["reward"] = mean(rewards);
   if (options.optimizer == "crraft" && options.baseline_kl_check) {
@@ -350,14 +365,9 @@ RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
     add_baseline_log_ratios(policy, setting, prompts, baselines, needed, facts.baselines);
   }
   const RoundTerms chosen = round_terms(facts, options, weights);
-  const double num_responses = static_cast<double>(rollout.samples.size());
-  for (std::size_t j = 0; j < setting.judges.size(); ++j) {
-    metrics["violated_" + setting.judges[j]->name()] = counts.violated[j] / num_responses;
-    metrics["failed_" + setting.judges[j]->name()] = counts.failed[j] / num_responses;
-  }
   add_term_metrics(facts, chosen, options, metrics);
   add_text_metrics(rollout, setting, metrics);
-  times.skip();  // judging costs little and is in no column
+  times.end("judging", metrics);
 
   train_on(with_documents(chosen.terms, rollout, num_samples, prompts, baselines), chosen.divisor, policy, optimizer,
            setting, round, metrics);

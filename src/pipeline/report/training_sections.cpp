@@ -43,6 +43,50 @@ double mean_of(const Json& rounds, const char* key) {
   return rounds.empty() ? 0 : sum / static_cast<double>(rounds.size());
 }
 
+/// What became of the responses of each policy at each judge, the first and the last round and all.
+std::string judges_table(const Json& policies, const Json& judges, const Json& tasks) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& policy : policies)
+    for (const Json& judge : judges) {
+      const std::string name = judge;
+      const Json rounds = policy.at("rounds");
+      std::vector<std::string> row{policy.at("name"), name};
+      double decided = 0;
+      for (const char* verdict : {"satisfied_", "violated_", "failed_"}) {
+        const double share = mean_of(rounds, (verdict + name).c_str());
+        decided += share;
+        row.push_back(first_to_last(rounds, verdict + name, kPercent) + " (" + figure_text(share, kPercent) + ")");
+      }
+      row.push_back(figure_text(std::max(0.0, 1 - decided), kPercent));
+      rows.push_back(row);
+    }
+  if (rows.empty()) return "";
+  std::vector<std::vector<std::string>> task_rows;
+  for (const Json& policy : policies)
+    for (const std::string task : tasks)
+      for (const std::string judge : judges) {
+        std::vector<std::string> row{policy.at("name"), task, judge};
+        double responses = 0;
+        for (const Json& round : policy.at("rounds")) responses += round.value("responses." + task, 0.0);
+        for (const char* verdict : {"satisfied_", "violated_", "failed_"}) {
+          double count = 0;
+          for (const Json& round : policy.at("rounds"))
+            count += round.value("responses." + task, 0.0) * round.value(verdict + judge + "." + task, 0.0);
+          row.push_back(figure_text(std::round(count)));
+        }
+        row.push_back(figure_text(responses));
+        task_rows.push_back(row);
+      }
+  const std::string by_task =
+      task_rows.empty()
+          ? ""
+          : "<p>By task, in all rounds:</p>\n" +
+                html_table({"policy", "task", "judge", "satisfied", "violated", "failed", "responses"}, task_rows);
+  return "<h3>Judges</h3>\n<p>Shares of the drawn responses, first \u2192 last round (all rounds). A judge that failed "
+         "could not decide; such a response is not used. Not asked: the prompt sets no such constraint.</p>\n" +
+         html_table({"policy", "judge", "satisfied", "violated", "failed", "not asked"}, rows) + by_task;
+}
+
 }  // namespace
 
 std::string data_section(const RunDirectory& directory) {
@@ -208,10 +252,10 @@ std::string policy_section(const RunDirectory& directory) {
     if (std::any_of(cells.begin() + 1, cells.end(), [](const std::string& cell) { return !cell.empty(); }))
       rows.push_back(cells);
   }
-  std::vector<std::string> times{"seconds a round: generation, scoring, training"};
+  std::vector<std::string> times{"seconds a round: generation, scoring, judging, training"};
   for (const Json& policy : policies) {
     std::string cell;
-    for (const char* key : {"generation_seconds", "scoring_seconds", "training_seconds"})
+    for (const char* key : {"generation_seconds", "scoring_seconds", "judging_seconds", "training_seconds"})
       cell += (cell.empty() ? "" : ", ") + figure_text(mean_of(policy.at("rounds"), key));
     times.push_back(cell);
   }
@@ -233,7 +277,7 @@ std::string policy_section(const RunDirectory& directory) {
   html +=
       "<p>Each policy starts from the reference. Rewards are compared with one baseline response a "
       "prompt, drawn from the reference once. Rounds are small, so single rounds scatter.</p>\n" +
-      html_table(head, rows);
+      html_table(head, rows) + judges_table(policies, list_of(table, "judges"), list_of(table, "tasks"));
   std::vector<Picture> pictures;
   for (const auto& [key, title] :
        std::vector<std::pair<const char*, const char*>>{{"reward", "Combined reward"},

@@ -7,6 +7,7 @@
 
 #include "rluf/io/hdf5_file.hpp"
 #include "rluf/model/model_options.hpp"
+#include "rluf/pipeline/constraints/constraints.hpp"
 #include "rluf/tokenizer/messages.hpp"
 
 namespace rluf {
@@ -73,6 +74,7 @@ struct Prompt {
   std::int64_t id = 0;  ///< position in the file, the same in every run
   std::vector<Message> messages;
   TokenIds tokens;  ///< with the header after which a response starts
+  Constraints constraints = {};
 };
 /// @collective
 std::vector<Prompt> read_prompts(const std::string& path, Split split, const Communicator& comm);

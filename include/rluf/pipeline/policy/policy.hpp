@@ -8,8 +8,8 @@
 #include "rluf/model/training.hpp"
 #include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
+#include "rluf/pipeline/judges/judges.hpp"
 #include "rluf/pipeline/policy/crraft.hpp"
-#include "rluf/pipeline/policy/judges.hpp"
 #include "rluf/pipeline/stage.hpp"
 
 namespace rluf {

@@ -45,6 +45,7 @@ struct RoundSetting {
   std::vector<std::int32_t> stop_ids;
   std::uint64_t seed = 0;
   const Communicator& data;
+  std::vector<std::string> tasks = {};  ///< of all prompts of the run, whose verdicts are counted apart
 };
 
 /// Weights of the objectives as they enter R, in their order (normalised if asked for).

@@ -1,0 +1,73 @@
+#include "rluf/pipeline/judges/task_judges.hpp"
+
+#include <algorithm>
+#include <sstream>
+
+#include "rluf/core/error.hpp"
+
+namespace rluf {
+namespace {
+
+[[noreturn]] void fail(const std::string& problem) {
+  fail_input("policy.task_judges: " + problem, "a task would not be judged as you mean",
+             "write it like: math: length answer; chat: length safety");
+}
+
+class TaskJudge : public Judge {
+ public:
+  TaskJudge(std::unique_ptr<Judge> judge, const TaskJudges& tasks) : judge_(std::move(judge)), tasks_(tasks) {}
+  std::string name() const override { return judge_->name(); }
+  bool asks(const Constraints& constraints) const override {
+    const auto task = tasks_.find(constraints.task);
+    return (task == tasks_.end() || task->second.contains(name())) && judge_->asks(constraints);
+  }
+  std::vector<Verdict> verdicts(const std::vector<JudgedResponse>& responses) const override {
+    static const Constraints none;
+    std::vector<JudgedResponse> asked;
+    std::vector<std::size_t> which;
+    for (std::size_t i = 0; i < responses.size(); ++i) {
+      if (!asks(responses[i].constraints == nullptr ? none : *responses[i].constraints)) continue;
+      asked.push_back(responses[i]);
+      which.push_back(i);
+    }
+    std::vector<Verdict> all(responses.size(), Verdict::kNotAsked);
+    const std::vector<Verdict> verdicts = judge_->verdicts(asked);
+    RLUF_ASSERT(verdicts.size() == asked.size());
+    for (std::size_t k = 0; k < which.size(); ++k) all[which[k]] = verdicts[k];
+    return all;
+  }
+
+ private:
+  std::unique_ptr<Judge> judge_;
+  TaskJudges tasks_;
+};
+
+}  // namespace
+
+TaskJudges read_task_judges(const std::string& text, const std::vector<std::string>& known) {
+  TaskJudges tasks;
+  std::istringstream parts(text);
+  for (std::string part; std::getline(parts, part, ';');) {
+    if (part.find_first_not_of(" \t") == part.npos) continue;
+    const std::size_t colon = part.find(':');
+    std::string name, more;
+    std::istringstream before(part.substr(0, colon));
+    if (colon == part.npos || !(before >> name) || before >> more)
+      fail(concat("\"", part, "\" is no name, colon and judges"));
+    if (tasks.contains(name)) fail(concat("the task \"", name, "\" stands there twice"));
+    std::set<std::string>& judges = tasks[name];
+    std::istringstream names(part.substr(colon + 1));
+    for (std::string judge; names >> judge;) {
+      if (std::find(known.begin(), known.end(), judge) == known.end())
+        fail(concat("the judge \"", judge, "\" of ", name, " is not in policy.judges"));
+      judges.insert(judge);
+    }
+  }
+  return tasks;
+}
+
+std::unique_ptr<Judge> for_its_tasks(std::unique_ptr<Judge> judge, const TaskJudges& tasks) {
+  return tasks.empty() ? std::move(judge) : std::make_unique<TaskJudge>(std::move(judge), tasks);
+}
+
+}  // namespace rluf

@@ -1,0 +1,132 @@
+"""A policy with every kind of judge: the same numbers on other numbers of ranks and after a restart, errors at the start."""
+import csv
+import gzip
+import json
+import pathlib
+import shutil
+import sys
+import tempfile
+
+from program import check, check_error, finish, rluf, tiny
+
+work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_judges_"))
+run, straight = work / "run", work / "straight"  # the same place each time: paths are part of what a run is
+judge = work / "judge.py"
+judge.write_text(f"""#!{sys.executable}
+import json, sys
+for line in sys.stdin:
+    asked = json.loads(line)
+    words = asked["response"].split()
+    if len(words) % 5 == 4:
+        sys.exit(1)
+    if len(words) % 5 == 3:
+        print("nonsense", flush=True)
+        continue
+    assert asked["prompt"][-1]["role"] == "user"
+    print(json.dumps({{"id": asked["id"], "verdict": "violated" if len(words) % 5 == 2 else "satisfied"}}), flush=True)
+""")
+judge.chmod(0o755)
+
+made = rluf("simulate", tiny, f"--run.directory={work}/sim")
+if made.returncode != 0:
+    raise SystemExit("simulate failed:\n" + made.stderr)
+world = work / "sim/world"
+rows = [json.loads(line) for line in gzip.open(world / "prompts.jsonl.gz", "rt")]
+for i, row in enumerate(rows):
+    if i % 2 == 0:
+        row["instructions"] = [{"type": "length_constraints:number_words", "arguments": {"relation": "at least", "num_words": 3}}]
+    if i % 2 == 1:
+        row["language"] = "en"
+    if i % 3 == 0:
+        row["task"] = "short"
+prompts = work / "prompts.jsonl"
+prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+names = ["length", "instructions", "language", "closing", "refusal", "safety", "score", "model", "external"]
+settings = [f"--model.base={world}/base", "--run.simulate=false", f"--data.prompts={prompts}", "--signals.enabled=false",
+            *(f"--data.{name}={world}/{name}.jsonl.gz" for name in ("interactions", "helpfulness_pairs", "safety_pairs", "sft")),
+            f"--policy.judges={','.join(names)}", f"--policy.external_command={judge}", "--policy.external_restarts=100",
+            f"--policy.judge_model={world}/base", "--policy.judge_satisfied_token=y", "--policy.judge_violated_token=n",
+            "--policy.judge_question={prompt}{response}", f"--policy.score_model={run}/models/safety",
+            "--policy.task_judges=short: length safety score model external closing refusal instructions language",
+            "--policy.score_false_alarms=0.2", "--policy.love_weights=0.3", "--policy.rounds=3", "--policy.prompts_per_round=6",
+            "--policy.checkpoint_every_rounds=1", "--run.keep_every=1", f"--run.directory={run}"]
+before = [rluf(stage, tiny, *settings, ranks=2) for stage in ("dataset", "sft", "reward")]
+for result in before:
+    if result.returncode != 0:
+        raise SystemExit("a stage before the policy failed:\n" + result.stderr[-2000:])
+shutil.copytree(run, work / "ready")
+
+
+def numbers():
+    with open(run / "metrics.csv") as file:
+        return {(row["step"], row["name"]): float(row["value"]) for row in csv.DictReader(file)
+                if row["stage"] == "policy_w0.3" and "second" not in row["name"] and "memory" not in row["name"]}
+
+
+def model():
+    return {path.name: path.read_bytes() for path in (run / "models/policy_w0.3").iterdir()}
+
+
+def policy(ranks, what):
+    result = rluf("policy", tiny, *settings, ranks=ranks)
+    check(result.returncode == 0, f"{what}: exit code {result.returncode}\n{result.stderr[-2000:]}")
+    return result
+
+
+first = policy(1, "one rank")
+want, weights = numbers(), model()
+check("judge score: threshold" in first.stderr, "the fitted threshold is said")
+for name in names:
+    for step in ("1", "2", "3"):
+        shares = [want[step, f"{verdict}_{name}"] for verdict in ("satisfied", "violated", "failed")]
+        check(0 <= min(shares) and sum(shares) <= 1 + 1e-9, f"shares of {name} in round {step}: {shares}")
+    total = sum(want["1", f"{verdict}_{name}"] for verdict in ("satisfied", "violated", "failed"))
+    check(total > 0.99 or name in ("instructions", "language"), f"{name} judges every response: {total}")
+drawn = sum(want[step, "responses.short"] for step in "123")
+check(0 < drawn < 36, f"responses of the task: {drawn} of 36")
+check(all(0 <= want[step, f"satisfied_{name}.short"] <= 1 for step in "123" for name in names), "shares of the task")
+check(sum(want[step, "failed_external"] for step in "123") > 0, "the external judge fails at times")
+check(sum(want[step, "satisfied_external"] for step in "123") > 0, "and judges at others")
+check("the judge external failed for" in first.stderr, "failures are said")
+run.rename(straight)
+
+shutil.copytree(work / "ready", run)
+policy(2, "two ranks")
+check(numbers() == want and model() == weights, "two ranks give the numbers of one")
+shutil.rmtree(run)
+
+shutil.copytree(straight, run)
+for path in (run / "checkpoints/policy_w0.3").glob("step_*.h5"):
+    if int(path.stem[5:]) > 1:
+        path.unlink()
+(run / "stages/policy.json").unlink(missing_ok=True)
+again = policy(2, "continued")
+check("continuing from the checkpoint at round 1" in again.stderr, f"it continues\n{again.stderr[-2000:]}")
+check(numbers() == want and model() == weights, "a restart in the middle changes nothing")
+
+report = rluf("report", tiny, *settings)
+page = (run / "report.html").read_text()
+check("<td>short</td>" in page, "and one of tasks")
+check(report.returncode == 0 and "<h3>Judges</h3>" in page and "<td>external</td>" in page, "the report has a table of judges")
+
+broken = work / "text"
+broken.write_text("no program")
+for what, command, change, parts in [
+        ("a missing program", "policy", [f"--policy.external_command={work}/none"], ["policy.external_command", "missing"]),
+        ("a file that is no program", "policy", [f"--policy.external_command={broken}"], ["text", "executed"]),
+        ("no program", "policy", ["--policy.external_command="], ["policy.external_command is empty"]),
+        ("no judge model", "policy", [f"--policy.judge_model={work}/none"], ["none", "config.json"]),
+        ("a token that is none", "policy", ["--policy.judge_satisfied_token=yes and no"], ["judge_satisfied_token", "tokens"]),
+        ("a task that no prompt has", "policy", ["--policy.task_judges=long: length"], ["task long", "no prompt"]),
+        ("a judge of a task that is not there", "policy", ["--policy.task_judges=short: answer"], ["answer", "policy.judges"]),
+        ("a judge of which nobody asks", "policy", ["--policy.judges=answer", "--policy.task_judges="], ["judge answer", "no prompt"])]:
+    shutil.rmtree(run)
+    shutil.copytree(work / "ready", run)
+    check_error(rluf(command, tiny, *settings, *change, ranks=2), 2, parts, what)
+    if "token" not in what and "nobody" not in what and "no prompt has" not in what:
+        check_error(rluf(command, tiny, *settings, *change, "--validate"), 2, parts, f"{what}, --validate")
+prompts.write_text(json.dumps({"prompt": "p", "instructions": [{"type": "no:such"}]}) + "\n")
+check_error(rluf("dataset", tiny, *settings, "--validate"), 3, ["prompts.jsonl:1", "no:such"], "an instruction, --validate")
+shutil.rmtree(work)
+finish(20)
