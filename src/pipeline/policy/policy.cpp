@@ -19,6 +19,7 @@
 #include "rluf/pipeline/policy/warm_up.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
+#include "round_table.hpp"
 
 namespace rluf {
 namespace {
@@ -121,48 +122,6 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
   return models;
 }
 
-/// The rounds of one policy, kept in its checkpoints as one tensor so that a restart has the whole table.
-struct RoundTable {
-  std::vector<std::string> names;
-  std::vector<std::vector<double>> rows;
-
-  void add(const RoundMetrics& metrics) {
-    std::vector<double> row;
-    if (names.empty())
-      for (const auto& [name, value] : metrics) names.push_back(name);
-    RLUF_ASSERT(names.size() == metrics.size());
-    for (const auto& [name, value] : metrics) row.push_back(value);
-    rows.push_back(row);
-  }
-  void describe(StateArchive& archive) {
-    auto& [metric_names, values] = *this;  // a new member does not compile until it is described
-    nlohmann::json list = metric_names;
-    at::Tensor table;
-    if (!values.empty()) {
-      const auto width = static_cast<std::int64_t>(metric_names.size());
-      table = torch::empty({static_cast<std::int64_t>(values.size()), width}, torch::kFloat64);
-      for (std::size_t r = 0; r < values.size(); ++r)
-        std::copy(values[r].begin(), values[r].end(), table.data_ptr<double>() + r * metric_names.size());
-    }
-    archive.json("metric_names", list);
-    archive.tensor("rounds", table);
-    metric_names = list.get<std::vector<std::string>>();
-    values.clear();
-    for (std::int64_t r = 0; r < table.size(0); ++r)
-      values.emplace_back(table.data_ptr<double>() + r * table.size(1),
-                          table.data_ptr<double>() + (r + 1) * table.size(1));
-  }
-  nlohmann::json json() const {
-    nlohmann::json list = nlohmann::json::array();
-    for (std::size_t r = 0; r < rows.size(); ++r) {
-      nlohmann::json row = {{"round", r + 1}};
-      for (std::size_t i = 0; i < names.size(); ++i) row[names[i]] = rows[r][i];
-      list.push_back(row);
-    }
-    return list;
-  }
-};
-
 /// Trains one policy in place, from its newest checkpoint if there is one. `love_weight` is the one in
 /// setting.objectives, which alarms may lower.
 RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann::json& identity,
@@ -234,41 +193,6 @@ RoundTable train_policy(Llama& policy, const std::string& stage, const nlohmann:
   checkpoints.finish(round);
   policy.set_trainable_layers(-1);
   return rounds;
-}
-
-void log_table(const std::string& stage, const RoundTable& rounds) {
-  const auto at = [&](const std::vector<double>& row, const std::string& name) {
-    const auto found = std::find(rounds.names.begin(), rounds.names.end(), name);
-    return found == rounds.names.end() ? 0.0 : row[static_cast<std::size_t>(found - rounds.names.begin())];
-  };
-  for (const auto* row : {&rounds.rows.front(), &rounds.rows.back()}) {
-    char line[400];
-    std::snprintf(
-        line, sizeof line,
-        "%s %s round: rewards helpfulness %.3f safety %.3f love %.3f, KL %.2f nats, closings %.3f, "
-        "length %.1f tokens, no survivor %.2f, baseline %.2f, skipped %.2f, log-probs of drawing and training "
-        "%.1e apart (largest %.1e)",
-        stage.c_str(), row == &rounds.rows.front() ? "first" : "last", at(*row, "reward_helpfulness"),
-        at(*row, "reward_safety"), at(*row, "reward_love"), at(*row, "kl"), at(*row, "closing_rate"),
-        at(*row, "length_tokens"), at(*row, "share_no_survivor"), at(*row, "share_baseline"), at(*row, "share_skipped"),
-        at(*row, "log_prob_difference"), at(*row, "log_prob_difference_largest"));
-    log_info(line);
-  }
-  std::string times;
-  for (const char* phase : {"generation", "scoring", "judging", "training"}) {
-    double seconds = 0, idle = 0, most = 0;
-    for (const auto& row : rounds.rows) {
-      seconds += at(row, concat(phase, "_seconds"));
-      idle += at(row, concat(phase, "_idle_seconds"));
-      most += at(row, concat(phase, "_idle_most_seconds"));
-    }
-    char text[160];
-    const auto n = static_cast<double>(rounds.rows.size());
-    std::snprintf(text, sizeof text, "%s%s %.2f s, of it in collectives %.2f s a rank, the most %.2f s",
-                  times.empty() ? "" : "; ", phase, seconds / n, idle / n, most / n);
-    times += text;
-  }
-  log_info(concat(stage, " mean round: ", times));
 }
 
 }  // namespace
@@ -382,7 +306,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                      setting, lowered, alarms, prompts, order, baselines, context);
     const std::string folder = context.directory.model(stage);
     guarded(comm, [&] { policy.save(folder, text->tokenizer.path(), context.model.save_dtype); });
-    log_table(stage, rounds);
+    rounds.log(stage);
     policies.push_back({{"love_weight", love_weight}, {"name", stage}, {"rounds", rounds.json()}});
   }
   table["policies"] = policies;
