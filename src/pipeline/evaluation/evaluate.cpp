@@ -145,9 +145,13 @@ void print_ranking(const Json& table) {
                   row["mean_response_tokens"].get<double>(), row["closing_rate"].get<double>(), online.c_str());
     text += line;
   }
-  if (table["online"].is_object())
-    text += concat("\n  ", table["online"]["sentence"].get<std::string>(), "; Spearman ",
-                   table["online"]["spearman"].dump());
+  if (const auto& agreement = table["online"]; agreement.is_object()) {
+    text += concat("\n  ", agreement["sentence"].get<std::string>());
+    if (agreement["spearman"].is_number()) {
+      std::snprintf(line, sizeof line, "; Spearman %.3f", agreement["spearman"].get<double>());
+      text += line;
+    }
+  }
   log_info(text);
 }
 
