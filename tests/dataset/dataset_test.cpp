@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "byte_tokenizer.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/dataset/build_dataset.hpp"
@@ -15,39 +16,9 @@ namespace fs = std::filesystem;
 
 /// A tokenizer of single bytes with the marks of chatml, and a config beside it.
 void write_byte_model(const std::string& folder) {
-  Json vocabulary = Json::object();
-  int next = 0, shifted = 256;
-  for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    const int code = printable ? byte : shifted++;
-    std::string symbol;
-    if (code < 0x80) {
-      symbol = static_cast<char>(code);
-    } else {
-      symbol = {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
-    }
-    vocabulary[symbol] = next++;
-  }
-  Json added = Json::array();
-  for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"})
-    added.push_back({{"id", next++},
-                     {"content", token},
-                     {"special", true},
-                     {"normalized", false},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false}});
-  const Json level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  write_json(folder + "/tokenizer.json",
-             {{"version", "1.0"},
-              {"added_tokens", added},
-              {"normalizer", nullptr},
-              {"pre_tokenizer", level},
-              {"post_processor", nullptr},
-              {"decoder", level},
-              {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}});
+  const std::int64_t num_ids = write_byte_tokenizer(folder);
   LlamaConfig config;
-  config.vocab_size = next;
+  config.vocab_size = num_ids;
   config.hidden_size = 8;
   config.intermediate_size = 8;
   config.num_layers = 1;

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 
+#include "byte_tokenizer.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/io/jsonl.hpp"
@@ -22,36 +23,7 @@ namespace fs = std::filesystem;
 std::unique_ptr<ModelText> byte_text(const Communicator& comm) {
   const std::string folder =
       comm.broadcast((fs::temp_directory_path() / ("rluf_bytes_" + std::to_string(getpid()))).string(), 0);
-  if (comm.rank() == 0) {
-    Json vocabulary = Json::object(), added = Json::array();
-    int next = 0, shifted = 256;
-    for (int byte = 0; byte < 256; ++byte) {  // the usual printable stand-ins for bytes
-      const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-      const int code = printable ? byte : shifted++;
-      std::string symbol;
-      if (code >= 0x80) symbol += static_cast<char>(0xC0 | (code >> 6));
-      symbol += static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F));
-      vocabulary[symbol] = next++;
-    }
-    for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"})
-      added.push_back({{"id", next++},
-                       {"content", token},
-                       {"special", true},
-                       {"normalized", false},
-                       {"single_word", false},
-                       {"lstrip", false},
-                       {"rstrip", false}});
-    const Json level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-    fs::create_directories(folder);
-    write_json(folder + "/tokenizer.json",
-               {{"version", "1.0"},
-                {"added_tokens", added},
-                {"normalizer", nullptr},
-                {"pre_tokenizer", level},
-                {"post_processor", nullptr},
-                {"decoder", level},
-                {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}});
-  }
+  if (comm.rank() == 0) write_byte_tokenizer(folder);
   comm.barrier();
   auto text = std::make_unique<ModelText>(Tokenizer::from_folder(folder), "chatml");
   comm.barrier();

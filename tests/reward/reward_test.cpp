@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 
+#include "byte_tokenizer.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/io/jsonl.hpp"
@@ -22,42 +23,15 @@ namespace fs = std::filesystem;
 
 /// A small Llama whose tokenizer knows single bytes and the marks of chatml.
 void write_base(const std::string& folder) {
-  Json vocabulary = Json::object(), added = Json::array();
-  int next = 0, shifted = 256;
-  for (int byte = 0; byte < 256; ++byte) {  // the usual printable stand-ins for bytes
-    const bool printable = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174;
-    const int code = printable ? byte : shifted++;
-    std::string symbol;
-    if (code >= 0x80) symbol += static_cast<char>(0xC0 | (code >> 6));
-    symbol += static_cast<char>(code < 0x80 ? code : 0x80 | (code & 0x3F));
-    vocabulary[symbol] = next++;
-  }
-  for (const char* token : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"})
-    added.push_back({{"id", next++},
-                     {"content", token},
-                     {"special", true},
-                     {"normalized", false},
-                     {"single_word", false},
-                     {"lstrip", false},
-                     {"rstrip", false}});
-  const Json level{{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
-  fs::create_directories(folder);
-  write_json(folder + "/tokenizer.json",
-             {{"version", "1.0"},
-              {"added_tokens", added},
-              {"normalizer", nullptr},
-              {"pre_tokenizer", level},
-              {"post_processor", nullptr},
-              {"decoder", level},
-              {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", Json::array()}}}});
+  const std::int64_t num_ids = write_byte_tokenizer(folder);
   LlamaConfig config;
-  config.vocab_size = next;
+  config.vocab_size = num_ids;
   config.hidden_size = 16;
   config.intermediate_size = 32;
   config.num_layers = 1;
   config.num_heads = config.num_kv_heads = 2;
   config.head_dim = 8;
-  config.eos_token_ids = {next - 1};
+  config.eos_token_ids = {static_cast<std::int32_t>(num_ids) - 1};
   Llama(config, 3, at::kCPU).save(folder, folder + "/tokenizer.json");
 }
 
