@@ -49,6 +49,7 @@ settings = [f"--model.base={world}/base", "--run.simulate=false", f"--data.promp
             f"--policy.judge_model={world}/base", "--policy.judge_satisfied_token=y", "--policy.judge_violated_token=n",
             "--policy.judge_question={prompt}{response}", f"--policy.score_model={run}/models/safety",
             "--policy.task_judges=short: length safety score model external closing refusal instructions language",
+            "--policy.task_settings=short: prompts=2 num_samples=3 kl_max=20 weight=0.5 love=0", "--policy.task_words=short: please",
             "--policy.score_false_alarms=0.2", "--policy.love_weights=0.3", "--policy.rounds=3", "--policy.prompts_per_round=6",
             "--policy.checkpoint_every_rounds=1", "--run.keep_every=1", f"--run.directory={run}"]
 before = [rluf(stage, tiny, *settings, ranks=2) for stage in ("dataset", "sft", "reward")]
@@ -83,8 +84,9 @@ for name in names:
         check(0 <= min(shares) and sum(shares) <= 1 + 1e-9, f"shares of {name} in round {step}: {shares}")
     total = sum(want["1", f"{verdict}_{name}"] for verdict in ("satisfied", "violated", "failed"))
     check(total > 0.99 or name in ("instructions", "language"), f"{name} judges every response: {total}")
-drawn = sum(want[step, "responses.short"] for step in "123")
-check(0 < drawn < 36, f"responses of the task: {drawn} of 36")
+drawn = [want[step, "responses.short"] for step in "123"]
+check(drawn == [6, 6, 6], f"responses of the task, 3 to each of 2 prompts a round: {drawn}")
+check(all(0 <= want[step, "reward.short"] <= 1 for step in "123"), "rewards of the task, love left out")
 check(all(0 <= want[step, f"satisfied_{name}.short"] <= 1 for step in "123" for name in names), "shares of the task")
 check(sum(want[step, "failed_external"] for step in "123") > 0, "the external judge fails at times")
 check(sum(want[step, "satisfied_external"] for step in "123") > 0, "and judges at others")
@@ -119,6 +121,8 @@ for what, command, change, parts in [
         ("no judge model", "policy", [f"--policy.judge_model={work}/none"], ["none", "config.json"]),
         ("a token that is none", "policy", ["--policy.judge_satisfied_token=yes and no"], ["judge_satisfied_token", "tokens"]),
         ("a task that no prompt has", "policy", ["--policy.task_judges=long: length"], ["task long", "no prompt"]),
+        ("settings of a task that no prompt has", "policy", ["--policy.task_settings=long: weight=2"], ["task long", "no prompt"]),
+        ("settings that cannot be read", "policy", ["--policy.task_settings=short: wieght=2"], ["wieght", "weight"]),
         ("a judge of a task that is not there", "policy", ["--policy.task_judges=short: answer"], ["answer", "policy.judges"]),
         ("a judge of which nobody asks", "policy", ["--policy.judges=answer", "--policy.task_judges="], ["judge answer", "no prompt"])]:
     shutil.rmtree(run)
@@ -129,4 +133,4 @@ for what, command, change, parts in [
 prompts.write_text(json.dumps({"prompt": "p", "instructions": [{"type": "no:such"}]}) + "\n")
 check_error(rluf("dataset", tiny, *settings, "--validate"), 3, ["prompts.jsonl:1", "no:such"], "an instruction, --validate")
 shutil.rmtree(work)
-finish(20)
+finish(24)

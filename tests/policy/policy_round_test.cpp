@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 #include <optional>
+#include <set>
 
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/policy/term_loss.hpp"
@@ -56,7 +57,9 @@ Objective toy(const std::string& name, double weight, const std::string& word, d
 /// A policy in training on toy objectives, with everything that the rounds need.
 class Toy {
  public:
-  Toy(std::vector<Objective> objectives, PolicyOptions options, Communicator data)
+  Toy(
+      std::vector<Objective> objectives, PolicyOptions options, Communicator data,
+      const std::function<std::string(std::int64_t)>& task = [](std::int64_t) { return ""; })
       : data_(std::move(data)),
         options_(std::move(options)),
         objectives_(std::move(objectives)),
@@ -64,13 +67,17 @@ class Toy {
         reference_(tiny_config(), 3, at::kCPU),
         policy_(reference_.clone()),
         setting_{options_, reference_, objectives_, judges_, {"w1"}, decode, {23}, 11, data_} {
+    std::set<std::string> tasks;
     for (std::int64_t p = 0; p < options_.prompts_per_round; ++p) {
       prompts_.push_back({p, {{"user", "?"}}, {1, static_cast<std::int32_t>(2 + p), 3}});
+      prompts_.back().constraints.task = task(p);
+      if (const std::string name = task(p); !name.empty()) tasks.insert(name);
       BaselineResponse baseline{{{4, 5, 23}, {}, true}, "w4 w5 ", {}};
       for (const Objective& objective : objectives_)
         baseline.scores.push_back(objective.score({{&prompts_.back(), baseline.text}}).at(0));
       baselines_.push_back(baseline);
     }
+    setting_.tasks.assign(tasks.begin(), tasks.end());
     policy_.set_trainable_layers(-1);
     optimizer_.emplace(policy_, options_.train, data_);
   }
@@ -280,6 +287,44 @@ TEST(PolicyRound, WithoutJudgesCapAndWeightsItIsRaftBitForBit) {  // invariant 2
     EXPECT_EQ(largest_difference(crraft.policy(), raft.policy()), 0.0);
     EXPECT_GT(largest_difference(crraft.policy(), crraft.reference()), 0.0);
   }
+}
+
+TEST(PolicyRound, ATaskWithTheSettingsOfAllIsItsOwnStepTimesItsWeight) {  // CGPO Algorithm 2
+  PolicyOptions options = toy_options();
+  Toy plain({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  options.task_settings = "*: weight=2";
+  Toy doubled({toy("helpfulness", 1, "w7")}, options, Communicator::world());
+  const RoundMetrics a = plain.run(0), b = doubled.run(0);
+  EXPECT_NEAR(b.at("loss"), 2 * a.at("loss"), 1e-6);
+  EXPECT_NEAR(b.at("grad_norm"), 2 * a.at("grad_norm"), 1e-5);
+  EXPECT_EQ(a.at("reward"), b.at("reward"));
+}
+
+TEST(PolicyRound, TasksHaveTheirOwnSamplesCapAndRewards) {
+  PolicyOptions options = toy_options();
+  options.task_settings = "odd: num_samples=2 weight=0.5 helpfulness=0; even: kl_max=0 num_samples=3";
+  const std::vector<Objective> objectives = {toy("helpfulness", 0.7, "w7"), toy("love", 0.3, "w1")};
+  const auto name = [](std::int64_t p) { return p == 0 ? "" : p % 2 == 1 ? "odd" : "even"; };
+  Toy together(objectives, options, Communicator::world(), name),
+      alone(objectives, options, Communicator::self(), name);
+  for (std::int64_t round = 0; round < 3; ++round) {
+    const RoundMetrics a = together.run(round), b = alone.run(round);
+    ASSERT_EQ(a.size(), b.size());
+    for (const auto& [metric, value] : a)
+      if (!is_time(metric)) {
+        EXPECT_EQ(value, b.at(metric)) << metric;
+      }
+    EXPECT_EQ(a.at("responses.odd"), 3 * 2);
+    EXPECT_EQ(a.at("responses.even"), 3 * 3);
+    EXPECT_EQ(a.at("satisfied_per_prompt") * 7, 3 * 2 + 3 * 3 + 4) << "prompt 0 has no task, and N of all";
+    EXPECT_LE(a.at("reward.odd"), 0.3) << "love alone counts";
+  }
+  EXPECT_EQ(largest_difference(together.policy(), alone.policy()), 0.0);
+  // With N and cap of all, a task of weight 0 teaches nothing: the rest alone decides.
+  PolicyOptions muted = toy_options();
+  muted.task_settings = "odd: weight=0; even: weight=0; *: weight=0";
+  Toy silent(objectives, muted, Communicator::world(), name);
+  EXPECT_EQ(silent.run(0).at("grad_norm"), 0.0);
 }
 
 TEST(PolicyRound, FallsBackToTheBaselineOrSkips) {  // invariant 3

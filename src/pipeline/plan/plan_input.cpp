@@ -3,6 +3,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/plan/plan.hpp"
+#include "rluf/pipeline/policy/task_settings.hpp"
 #include "rluf/pipeline/policy/warm_up.hpp"
 
 namespace rluf {
@@ -147,7 +148,14 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
     if (rounds) input.judges.push_back(model);
   }
   input.has_policy = wanted("policy");
-  if (input.has_policy) refuse_adapters("policy", run.policy.train);
+  if (input.has_policy) {
+    refuse_adapters("policy", run.policy.train);
+    const TaskSettings tasks(run.policy);
+    for (const auto& [task, setting] : tasks.all())
+      if (setting.num_samples != run.policy.num_samples)
+        fail_input(concat("policy.task_settings gives ", task, " its own num_samples"),
+                   "the plan counts policy.num_samples for every prompt", "plan with the largest of them for all");
+  }
   if (input.has_policy && run.policy.warm_up_steps > 0) {
     add("policy", {"warm_up", input.policy_model.shape, input.policy_model.config},
         warm_up_training(run.policy, std::llround(plan.helpfulness_pairs)), plan.helpfulness_pairs,

@@ -16,6 +16,7 @@
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
 #include "rluf/pipeline/policy/policy_optimizers.hpp"
+#include "rluf/pipeline/policy/task_settings.hpp"
 #include "rluf/pipeline/policy/warm_up.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
@@ -46,6 +47,31 @@ nlohmann::json identity_of(PolicyOptions options, AlarmOptions alarms, const std
   return identity;
 }
 
+/// Gives prompts without a task the one that their words tell. @return the setting of each
+/// @throws Error(kBadInput) for a setting that is of no prompt
+std::vector<std::string> name_tasks(std::vector<Prompt>& prompts, const TaskSettings& settings,
+                                    const PolicyOptions& options) {
+  const TaskWords words(options.task_words);
+  std::map<std::string, std::int64_t> counts;
+  std::vector<std::string> names;
+  for (Prompt& prompt : prompts) {
+    if (prompt.constraints.task.empty() && !prompt.messages.empty())
+      prompt.constraints.task = words.task_of(prompt.messages.back().content);
+    names.push_back(settings.of(prompt.constraints.task));
+    ++counts[names.back()];
+  }
+  for (const auto& [task, setting] : settings.all())
+    if (task != "*" && counts[task] == 0)
+      fail_input(concat("policy.task_settings names the task ", task, ", but no prompt is of it"),
+                 "its settings would be those of nothing",
+                 "check the field task of the prompts and policy.task_words, or leave it out");
+  if (settings.share_rounds() && settings["*"].prompts == 0 && counts["*"] > 0)
+    log_warning(concat(counts["*"], " of ", prompts.size(),
+                       " prompts are of no task in policy.task_settings (the rounds have no place for them): give * "
+                       "some prompts if they should be trained on"));
+  return names;
+}
+
 /// The prompts that the rounds will visit, in the order of their ids; those without room for a response are left out.
 std::vector<Prompt> visited_prompts(const PolicyOptions& options, const LlamaConfig& config,
                                     const StageContext& context, nlohmann::json& table,
@@ -65,10 +91,11 @@ std::vector<Prompt> visited_prompts(const PolicyOptions& options, const LlamaCon
   if (static_cast<std::int64_t>(all.size()) < options.prompts_per_round)
     fail_data(concat("there are ", all.size(), " training prompts for rounds of ", options.prompts_per_round),
               "a round would hold a prompt twice", "lower policy.prompts_per_round or give more data.prompts");
-  const auto num_prompts = static_cast<std::int64_t>(all.size());
+  const TaskSettings settings(options);
+  const std::vector<std::string> tasks = name_tasks(all, settings, options);
   std::vector<std::int64_t> visits;
   for (std::int64_t round = 0; round < options.rounds; ++round)
-    for (const std::int64_t i : round_prompts(num_prompts, options.prompts_per_round, context.seed(), round))
+    for (const std::int64_t i : round_prompts_of_tasks(tasks, settings, options, context.seed(), round))
       visits.push_back(i);
   const std::set<std::int64_t> distinct(visits.begin(), visits.end());
   const std::vector<std::int64_t> kept(distinct.begin(), distinct.end());
@@ -247,6 +274,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                                       {"prompts", prompts.size()},
                                       {"rounds", options.rounds},
                                       {"prompts_per_round", options.prompts_per_round}};
+  if (TaskSettings(options).share_rounds()) baseline_identity["task_settings"] = options.task_settings;
   if (options.warm_up_steps > 0)  // the folder keeps its name, whatever was trained
     baseline_identity["warm_up"] = {options.warm_up_steps, options.warm_up_batch, options.warm_up_learning_rate,
                                     options.dpo_beta};
@@ -317,6 +345,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   table["kl_max"] = options.kl_max;
   table["judges"] = options.judges.names;
   table["tasks"] = tasks;
+  table["task_settings"] = options.task_settings;
   if (tools.score_threshold) table["score_threshold"] = *tools.score_threshold;
   table["baseline"] = options.baseline;
   guarded(comm, [&] { context.directory.write_table("policy", table); });

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -6,10 +7,24 @@
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/policy/policy_optimizers.hpp"
+#include "rluf/pipeline/policy/task_settings.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 
 namespace rluf {
 namespace {
+
+/// Every task needs something to rank responses by, for each love weight.
+void check_objectives(const PolicyOptions& options) {
+  const TaskSettings tasks(options);
+  for (const auto& [task, setting] : tasks.all())
+    for (const double love : options.love_weights)
+      if (options.helpfulness_weight * setting.factor("helpfulness") +
+              options.safety_weight * setting.factor("safety") + love * setting.factor("love") <=
+          0)
+        fail_input(concat("all objectives have the weight 0", task == "*" ? "" : " for the task " + task,
+                          " at the love weight ", love),
+                   "there is nothing to rank responses by", "give one of them a positive weight");
+}
 
 /// Options that the chosen optimizer cannot work with, or would not look at.
 void check_optimizer(const PolicyOptions& options) {
@@ -122,6 +137,16 @@ void PolicyOptions::describe(OptionTable& table) {
       "closing_phrases", &closing_phrases,
       {.text = "phrases between commas that count as ending the conversation: watched, and judged by the judge closing",
        .allow_empty = true});
+  table.add("task_settings", &task_settings,
+            {.text = "what a task (a class of prompts) has of its own, as in: math: weight=2 num_samples=8 kl_max=20 "
+                     "love=0; chat: prompts=4. weight: what its mean gradient counts; helpfulness, safety, love: times "
+                     "the objective's weight; prompts: of each round (then of every task; * stands for all others). "
+                     "A prompt's task is its field task, or found by policy.task_words",
+             .allow_empty = true});
+  table.add("task_words", &task_words,
+            {.text = "the task of a prompt without the field, by phrases in its last message, the first that fits: "
+                     "math: solve, how many; code: python",
+             .allow_empty = true});
   judges.describe(table);
   table.add("learning_rate", &train.learning_rate, {.text = "peak of the schedule", .low = 0, .high = 1});
   table.add("min_learning_rate_ratio", &train.min_learning_rate_ratio,
@@ -147,14 +172,14 @@ void PolicyOptions::check() const {
     if (!names.insert(policy_name(weight)).second)
       fail_input(concat("policy.love_weights holds ", weight, " twice"), "both would write the same folder",
                  "name each weight once");
-    if (weight + helpfulness_weight + safety_weight <= 0)
-      fail_input("all objectives have the weight 0", "there is nothing to rank responses by",
-                 "give one of them a positive weight");
   }
   if (sampling.top_p <= 0)
     fail_input("policy.top_p = 0", "no token could be drawn",
                "use a value above 0, or policy.temperature = 0 for the likeliest token");
-  check_optimizer(*this);
+  check_objectives(*this);
+  const TaskSettings tasks(*this);
+  for (const auto& [task, setting] : tasks.all()) check_optimizer(setting.applied_to(*this));
+  const TaskWords words(task_words);  // reads them
   judges.check();
 }
 
@@ -170,8 +195,12 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
                                      const StageContext& context) {
   const std::string base = starting_model(options.base, context);
   const LlamaConfig config = LlamaConfig::from_folder(base);
+  GenerationOptions generation = options.generation();
+  const TaskSettings tasks(options);
+  for (const auto& [task, setting] : tasks.all())
+    generation.num_samples = std::max(generation.num_samples, setting.num_samples);
   std::int64_t bytes = text_memory_bytes(base) + inference_memory_bytes(config, options.train.micro_batch_tokens) +
-                       cache_memory_bytes(config, options.generation(), data.max_tokens);
+                       cache_memory_bytes(config, generation, data.max_tokens);
   for (const char* name : {"love", "helpfulness", "safety"})
     if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
       bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));

@@ -34,6 +34,7 @@ struct PolicyOptions {
   double dpo_beta = 0.1, codpo_lambda = 1.0, clip_range = 0.2, kl_penalty = 0.04;
   std::string weighting = "calibrated", normalize = "batch", length_norm = "none";
   std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
+  std::string task_settings = "", task_words = "";  ///< task_settings.hpp
   JudgeOptions judges;
   TrainOptions train{.learning_rate = 2e-6, .warmup_steps = 2, .checkpoint_every_steps = 10};
 

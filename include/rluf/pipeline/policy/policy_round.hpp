@@ -9,6 +9,7 @@
 #include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
+#include "rluf/pipeline/policy/task_settings.hpp"
 
 namespace rluf {
 
@@ -48,8 +49,9 @@ struct RoundSetting {
   std::vector<std::string> tasks = {};  ///< of all prompts of the run, whose verdicts are counted apart
 };
 
-/// Weights of the objectives as they enter R, in their order (normalised if asked for).
-std::vector<double> objective_weights(const std::vector<Objective>& objectives, bool normalize);
+/// Weights of the objectives as they enter R for prompts of a task, in their order (normalised if asked for).
+std::vector<double> objective_weights(const std::vector<Objective>& objectives, const TaskSetting& task,
+                                      bool normalize);
 
 /// Metrics of a round; the names are the same in every round of a run.
 using RoundMetrics = std::map<std::string, double>;
