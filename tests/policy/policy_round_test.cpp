@@ -391,12 +391,5 @@ TEST(WeightedLoss, GradientEqualsFiniteDifferences) {
   }
 }
 
-TEST(PolicyName, HoldsTheWeight) {
-  EXPECT_EQ(policy_name(0), "policy_w0.0");
-  EXPECT_EQ(policy_name(0.1), "policy_w0.1");
-  EXPECT_EQ(policy_name(1), "policy_w1.0");
-  EXPECT_EQ(policy_name(0.25), "policy_w0.25");
-}
-
 }  // namespace
 }  // namespace rluf

@@ -74,17 +74,6 @@ TEST(TaskSettings, BadTextIsRefusedWithItsPart) {
         << text << ": " << refusal([&] { TaskSettings settings(with(text)); });
 }
 
-TEST(TaskSettings, EveryTaskNeedsAnObjectiveAtEveryLoveWeight) {
-  const PolicyOptions engaged = with("fun: helpfulness=0 safety=0");
-  EXPECT_NE(refusal([&] { engaged.check(); }).find("the task fun at the love weight 0"), std::string::npos);
-  PolicyOptions loved = engaged;
-  loved.love_weights = {0.1, 0.3};
-  EXPECT_EQ(refusal([&] { loved.check(); }), "");
-  PolicyOptions one_sample = with("fun: num_samples=1");
-  one_sample.optimizer = "rloo";
-  EXPECT_NE(refusal([&] { one_sample.check(); }).find("num_samples = 1"), std::string::npos);
-}
-
 TEST(TaskWords, TheFirstTaskWithAPhraseIsTaken) {
   const TaskWords words("math: how many, solve; code: python");
   EXPECT_EQ(words.task_of("How many legs has a horse?"), "math");
