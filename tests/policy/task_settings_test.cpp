@@ -1,5 +1,6 @@
 #include "rluf/pipeline/policy/task_settings.hpp"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -10,20 +11,14 @@
 namespace rluf {
 namespace {
 
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
 PolicyOptions with(const std::string& settings) {
   PolicyOptions options;
   options.prompts_per_round = 8;
   options.task_settings = settings;
   return options;
-}
-
-std::string refusal(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(TaskSettings, WhatIsNotSaidIsAsForAll) {
@@ -70,8 +65,7 @@ TEST(TaskSettings, BadTextIsRefusedWithItsPart) {
                                                         {"math: prompts=3; chat: love=0", "some tasks"},
                                                         {"math: prompts=9", "9 prompts"},
                                                         {"math: prompts=3; *: prompts=4", "7 prompts"}})
-    EXPECT_NE(refusal([&] { TaskSettings settings(with(text)); }).find(part), std::string::npos)
-        << text << ": " << refusal([&] { TaskSettings settings(with(text)); });
+    EXPECT_THAT([&] { TaskSettings settings(with(text)); }, ThrowsMessage<Error>(HasSubstr(part))) << text;
 }
 
 TEST(TaskWords, TheFirstTaskWithAPhraseIsTaken) {
@@ -81,8 +75,8 @@ TEST(TaskWords, TheFirstTaskWithAPhraseIsTaken) {
   EXPECT_EQ(words.task_of("Sort a list in Python."), "code");
   EXPECT_EQ(words.task_of("Tell me about pythons."), "") << "whole words";
   EXPECT_EQ(TaskWords("").task_of("solve"), "");
-  EXPECT_NE(refusal([] { TaskWords one("math"); }).find("colon"), std::string::npos);
-  EXPECT_NE(refusal([] { TaskWords one("math: ,"); }).find("no phrase"), std::string::npos);
+  EXPECT_THAT([] { TaskWords one("math"); }, ThrowsMessage<Error>(HasSubstr("colon")));
+  EXPECT_THAT([] { TaskWords one("math: ,"); }, ThrowsMessage<Error>(HasSubstr("no phrase")));
 }
 
 TEST(RoundPrompts, TasksShareTheRoundsAndVisitAllTheirPrompts) {
@@ -101,8 +95,8 @@ TEST(RoundPrompts, TasksShareTheRoundsAndVisitAllTheirPrompts) {
   const PolicyOptions plain = with("math: weight=2");
   EXPECT_EQ(round_prompts_of_tasks(tasks, TaskSettings(plain), plain, 5, 1), round_prompts(24, 8, 5, 1));
   const PolicyOptions many = with("math: prompts=7");
-  EXPECT_NE(refusal([&] { round_prompts_of_tasks(tasks, TaskSettings(many), many, 5, 0); }).find("6 training prompts"),
-            std::string::npos);
+  EXPECT_THAT([&] { round_prompts_of_tasks(tasks, TaskSettings(many), many, 5, 0); },
+              ThrowsMessage<Error>(HasSubstr("6 training prompts")));
 }
 
 TEST(TermsOfTasks, SumIsTheWeightedSumOfTheTasksOwnSteps) {  // CGPO Algorithm 2

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "rluf/core/error.hpp"
+#include "rluf/pipeline/constraints/tasks.hpp"
 
 namespace rluf {
 namespace {
@@ -46,17 +47,9 @@ class TaskJudge : public Judge {
 
 TaskJudges read_task_judges(const std::string& text, const std::vector<std::string>& known) {
   TaskJudges tasks;
-  std::istringstream parts(text);
-  for (std::string part; std::getline(parts, part, ';');) {
-    if (part.find_first_not_of(" \t") == part.npos) continue;
-    const std::size_t colon = part.find(':');
-    std::string name, more;
-    std::istringstream before(part.substr(0, colon));
-    if (colon == part.npos || !(before >> name) || before >> more)
-      fail(concat("\"", part, "\" is no name, colon and judges"));
-    if (tasks.contains(name)) fail(concat("the task \"", name, "\" stands there twice"));
+  for (const auto& [name, text_of_task] : parts_by_task(text, fail)) {
     std::set<std::string>& judges = tasks[name];
-    std::istringstream names(part.substr(colon + 1));
+    std::istringstream names(text_of_task);
     for (std::string judge; names >> judge;) {
       if (std::find(known.begin(), known.end(), judge) == known.end())
         fail(concat("the judge \"", judge, "\" of ", name, " is not in policy.judges"));

@@ -14,8 +14,7 @@ namespace rluf {
 namespace {
 
 /// Every task needs something to rank responses by, for each love weight.
-void check_objectives(const PolicyOptions& options) {
-  const TaskSettings tasks(options);
+void check_objectives(const PolicyOptions& options, const TaskSettings& tasks) {
   for (const auto& [task, setting] : tasks.all())
     for (const double love : options.love_weights)
       if (options.helpfulness_weight * setting.factor("helpfulness") +
@@ -176,8 +175,8 @@ void PolicyOptions::check() const {
   if (sampling.top_p <= 0)
     fail_input("policy.top_p = 0", "no token could be drawn",
                "use a value above 0, or policy.temperature = 0 for the likeliest token");
-  check_objectives(*this);
   const TaskSettings tasks(*this);
+  check_objectives(*this, tasks);
   for (const auto& [task, setting] : tasks.all()) check_optimizer(setting.applied_to(*this));
   const TaskWords words(task_words);  // reads them
   judges.check();

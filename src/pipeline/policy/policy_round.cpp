@@ -17,9 +17,8 @@ namespace {
 
 /// Settings without a prompt in this round are left out.
 std::vector<TaskFacts> group_by_task(const RoundSetting& setting, const std::vector<const Prompt*>& prompts) {
-  const TaskSettings settings(setting.options);
   std::vector<TaskFacts> tasks;
-  for (const auto& [name, own] : settings.all()) {
+  for (const auto& [name, own] : setting.task_settings.all()) {
     TaskFacts task{own.applied_to(setting.options),
                    own.weight,
                    objective_weights(setting.objectives, own, setting.options.normalize_weights),
@@ -27,7 +26,7 @@ std::vector<TaskFacts> group_by_task(const RoundSetting& setting, const std::vec
                    {}};
     task.facts.num_samples = static_cast<std::size_t>(own.num_samples);
     for (std::size_t i = 0; i < prompts.size(); ++i)
-      if (settings.of(prompts[i]->constraints.task) == name) task.prompts.push_back(i);
+      if (setting.task_settings.of(prompts[i]->constraints.task) == name) task.prompts.push_back(i);
     if (!task.prompts.empty()) tasks.push_back(std::move(task));
   }
   return tasks;

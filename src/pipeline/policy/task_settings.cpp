@@ -6,6 +6,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
+#include "rluf/pipeline/constraints/tasks.hpp"
 
 namespace rluf {
 namespace {
@@ -13,29 +14,6 @@ namespace {
 [[noreturn]] void fail(const std::string& problem) {
   fail_input("policy.task_settings: " + problem, "a task would not be trained as you mean",
              "write it like: math: weight=2 num_samples=8 kl_max=20 love=0; chat: prompts=4");
-}
-
-/// The parts between semicolons, each a name, a colon and more.
-std::vector<std::pair<std::string, std::string>> named_parts(const std::string& text, const std::string& option,
-                                                             const std::string& example) {
-  std::vector<std::pair<std::string, std::string>> parts;
-  std::istringstream stream(text);
-  for (std::string part; std::getline(stream, part, ';');) {
-    if (part.find_first_not_of(" \t") == part.npos) continue;
-    const std::size_t colon = part.find(':');
-    std::string name, more;
-    std::istringstream before(part.substr(0, colon));
-    const auto wrong = [&](const std::string& problem) {
-      fail_input(concat(option, ": ", problem), "prompts would not be trained as you mean",
-                 "write it like: " + example);
-    };
-    if (colon == part.npos || !(before >> name) || before >> more)
-      wrong(concat("\"", part, "\" does not begin with a name and a colon"));
-    for (const auto& [known, unused] : parts)
-      if (known == name) wrong(concat("the task ", name, " stands there twice"));
-    parts.emplace_back(name, part.substr(colon + 1));
-  }
-  return parts;
 }
 
 double number(const std::string& task, const std::string& key, const std::string& text, double low) {
@@ -66,8 +44,7 @@ void set(TaskSetting& setting, const std::string& task, const std::string& key, 
     setting.factors[key] = number(task, key, value, 0);
   } else {
     fail(concat(task, " has the unknown key ", key,
-                " (known: weight, prompts, num_samples, kl_max, helpfulness, "
-                "safety, love)"));
+                " (known: weight, prompts, num_samples, kl_max, helpfulness, safety, love)"));
   }
 }
 
@@ -82,7 +59,7 @@ PolicyOptions TaskSetting::applied_to(PolicyOptions options) const {
 TaskSettings::TaskSettings(const PolicyOptions& options) {
   const TaskSetting common{.num_samples = options.num_samples, .kl_max = options.kl_max};
   settings_["*"] = common;
-  for (const auto& [task, text] : named_parts(options.task_settings, "policy.task_settings", "math: weight=2 love=0")) {
+  for (const auto& [task, text] : parts_by_task(options.task_settings, fail)) {
     TaskSetting& setting = settings_[task] = common;
     std::istringstream words(text);
     for (std::string word; words >> word;) {
@@ -111,11 +88,13 @@ TaskSettings::TaskSettings(const PolicyOptions& options) {
 }
 
 TaskWords::TaskWords(const std::string& text) {
-  const std::string option = "policy.task_words", example = "math: solve, how many; code: python";
-  for (const auto& [task, phrases] : named_parts(text, option, example)) {
+  const auto fail_words = [](const std::string& problem) {
+    fail_input("policy.task_words: " + problem, "prompts would not be of the task that you mean",
+               "write it like: math: solve, how many; code: python");
+  };
+  for (const auto& [task, phrases] : parts_by_task(text, fail_words)) {
     tasks_.emplace_back(task, phrase_list(phrases));
-    if (tasks_.back().second.empty())
-      fail_input(concat(option, ": ", task, " has no phrase"), "no prompt would be of it", "write it like: " + example);
+    if (tasks_.back().second.empty()) fail_words(task + " has no phrase");
   }
 }
 
@@ -132,10 +111,10 @@ std::vector<std::int64_t> round_prompts_of_tasks(const std::vector<std::string>&
   if (!settings.share_rounds()) return round_prompts(num_prompts, options.prompts_per_round, seed, round);
   std::vector<std::int64_t> chosen;
   for (const auto& [task, setting] : settings.all()) {
+    if (setting.prompts == 0) continue;
     std::vector<std::int64_t> of_task;
     for (std::int64_t i = 0; i < num_prompts; ++i)
       if (tasks[static_cast<std::size_t>(i)] == task) of_task.push_back(i);
-    if (setting.prompts == 0) continue;
     const auto available = static_cast<std::int64_t>(of_task.size());
     if (available < setting.prompts)
       fail_data(concat("there are ", available, " training prompts of the task ", task, ", and each round takes ",

@@ -47,6 +47,7 @@ struct RoundSetting {
   std::uint64_t seed = 0;
   const Communicator& data;
   std::vector<std::string> tasks = {};  ///< of all prompts of the run, whose verdicts are counted apart
+  TaskSettings task_settings = TaskSettings(options);
 };
 
 /// Weights of the objectives as they enter R for prompts of a task, in their order (normalised if asked for).

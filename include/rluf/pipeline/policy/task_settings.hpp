@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rluf/pipeline/policy/policy.hpp"
@@ -53,7 +54,6 @@ class TaskWords {
   /// @throws Error(kBadInput) for what cannot be read
   explicit TaskWords(const std::string& text);
   std::string task_of(const std::string& last_user_message) const;
-  bool empty() const { return tasks_.empty(); }
 
  private:
   std::vector<std::pair<std::string, std::vector<std::string>>> tasks_;
