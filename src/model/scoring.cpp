@@ -62,14 +62,16 @@ std::vector<double> score_documents(
     const Llama& model, const std::vector<std::int64_t>& num_tokens,
     const std::function<std::vector<TokenIds>(std::int64_t first, std::int64_t last)>& read,
     std::int64_t micro_batch_tokens, const Communicator& comm, const std::string& stage) {
-  return over_ranks(model, num_tokens, micro_batch_tokens, comm, stage,
-                    [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
-                      const auto batch = PackedBatch::from(read(first, last), model.device());
-                      const at::Tensor scores =
-                          model.scores(model.hidden(batch), batch).select(1, 0).to(torch::kCPU, torch::kFloat64);
-                      for (std::int64_t i = first; i < last; ++i)
-                        out[static_cast<std::size_t>(i)] = scores[i - first].item<double>();
-                    });
+  const std::int64_t width = std::max<std::int64_t>(1, model.config().num_scores);
+  return over_ranks(
+      model, num_tokens, micro_batch_tokens, comm, stage,
+      [&](std::int64_t first, std::int64_t last, std::vector<double>& out) {
+        const auto batch = PackedBatch::from(read(first, last), model.device());
+        const at::Tensor scores =
+            model.scores(model.hidden(batch), batch).to(torch::kCPU, torch::kFloat64).contiguous();
+        std::copy_n(scores.const_data_ptr<double>(), scores.numel(), out.begin() + first * width);
+      },
+      static_cast<std::size_t>(width));
 }
 
 std::vector<double> next_token_log_probs(const Llama& model, const std::vector<TokenIds>& documents,

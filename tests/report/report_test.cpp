@@ -26,7 +26,7 @@ class ReportTest : public testing::Test {
     for (const auto& [name, table] : tables) directory.write_table(name, table);
     const RunOptions run;
     const ModelOptions model;
-    run_report({run, model, directory, grid, at::Device(at::kCPU)});
+    run_report({}, {run, model, directory, grid, at::Device(at::kCPU)});
     std::ifstream file(folder_ / "report.html");
     std::stringstream text;
     text << file.rdbuf();

@@ -5,6 +5,7 @@
 
 #include "rluf/io/jsonl.hpp"
 #include "rluf/kernels/reductions.hpp"
+#include "rluf/pipeline/reward/calibration.hpp"
 #include "rluf/pipeline/reward/losses.hpp"
 #include "rluf/pipeline/reward/metrics.hpp"
 
@@ -44,14 +45,26 @@ static Json list_of(const at::Tensor& tensor) {
 static Json losses_of(const Json& one) {
   at::Tensor raw = tensor_of(one.at("raw")).requires_grad_(), chosen = tensor_of(one.at("chosen")).requires_grad_(),
              rejected = tensor_of(one.at("rejected")).requires_grad_();
-  const at::Tensor cross_entropy = binary_cross_entropy_sum(raw, tensor_of(one.at("labels")));
-  const at::Tensor pairs = bradley_terry_sum(chosen, rejected, tensor_of(one.at("margins")), one.at("centering"));
+  const at::Tensor cross_entropy = binary_cross_entropy_sum(raw.unsqueeze(1), tensor_of(one.at("labels")));
+  const at::Tensor pairs =
+      bradley_terry_sum(chosen.unsqueeze(1), rejected.unsqueeze(1), tensor_of(one.at("margins")), one.at("centering"));
   (cross_entropy + pairs).backward();
   return {{"cross_entropy", cross_entropy.item<double>()},
           {"pairs", pairs.item<double>()},
           {"raw_grad", list_of(raw.grad())},
           {"chosen_grad", list_of(chosen.grad())},
           {"rejected_grad", list_of(rejected.grad())}};
+}
+
+static Json calibrations_of(const Json& one) {
+  const auto raw = one.at("raw").get<std::vector<double>>(), labels = one.at("labels").get<std::vector<double>>();
+  Calibration temperature{.prior_correction = one.at("prior")}, isotonic{.prior_correction = one.at("prior")};
+  const bool has_temperature = fit_temperature(raw, labels, temperature),
+             has_steps = fit_isotonic(raw, labels, isotonic);
+  Json probabilities = Json::array();
+  for (const Json& x : one.at("asked")) probabilities.push_back(calibrated_probability(x, isotonic));
+  return {{"scale", has_temperature ? Json(temperature.scale) : Json(nullptr)},
+          {"isotonic", has_steps ? probabilities : Json(nullptr)}};
 }
 
 int main(int argc, char** argv) {
@@ -61,5 +74,6 @@ int main(int argc, char** argv) {
   Json out{{"metrics", Json::array()}, {"losses", Json::array()}};
   for (const Json& one : cases.at("metrics")) out["metrics"].push_back(metrics_of(one));
   for (const Json& one : cases.at("losses")) out["losses"].push_back(losses_of(one));
+  for (const Json& one : cases.at("calibrations")) out["calibrations"].push_back(calibrations_of(one));
   write_json(argv[2], out);
 }

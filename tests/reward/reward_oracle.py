@@ -5,8 +5,10 @@ try:
     import numpy as np
     import torch
     import torch.nn.functional as F
+    from scipy.optimize import minimize_scalar
     from scipy.special import expit
     from scipy.stats import pearsonr
+    from sklearn.isotonic import IsotonicRegression
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 except ImportError as error:
@@ -44,9 +46,15 @@ for size, centering in ((1, 0.0), (7, 0.0), (33, 0.01), (5, 1.0)):
                    "rejected": draw(20), "margins": np.abs(draw(1)).astype(np.float32).astype(float).tolist(),
                    "centering": centering})
 
+calibrations = []
+for n, rate, prior, decimals in ((400, 0.3, -2.0, 3), (2000, 0.1, -4.7, 1), (5000, 0.1, 0.0, 0), (60, 0.5, -1.0, 2)):
+    case = metric_case(n, rate, decimals)
+    asked = np.concatenate([case["logits"], rng.uniform(-9, 9, 50)])
+    calibrations.append({"raw": case["logits"], "labels": case["labels"], "prior": prior, "asked": asked.tolist()})
+
 with tempfile.TemporaryDirectory() as folder:
     with open(folder + "/cases.json", "w") as out:
-        json.dump({"metrics": cases, "losses": losses}, out)
+        json.dump({"metrics": cases, "losses": losses, "calibrations": calibrations}, out)
     program = os.path.join(os.environ["RLUF_BUILD"], "tests", "reward", "reward_driver")
     if not os.path.exists(program):
         program = os.path.join(os.environ["RLUF_BUILD"], "reward_driver")
@@ -113,4 +121,16 @@ for number, (case, got) in enumerate(zip(losses, results["losses"])):
     for name, tensor in (("raw", raw), ("chosen", chosen), ("rejected", rejected)):
         for have, want in zip(got[name + "_grad"], tensor.grad.tolist(), strict=True):
             same(f"gradient of {name} {number}", have, want, 1e-5)
-print(f"{len(cases)} metric cases and {len(losses)} loss cases agree")
+for number, (case, got) in enumerate(zip(calibrations, results["calibrations"])):
+    x, y, prior = np.array(case["raw"]), np.array(case["labels"]), case["prior"]
+    # The likelihood of the window, whose rows stand at the raised rate.
+    loss = lambda scale: np.mean(np.logaddexp(0, scale * (x + prior) - prior) - y * (scale * (x + prior) - prior))
+    same(f"temperature {number}", got["scale"], minimize_scalar(loss, (0.1, 1), tol=1e-12).x, 1e-5)
+    weights = np.where(y > 0.5, np.exp(prior), 1.0)
+    least = 0.5 * min(1, np.exp(prior)) / weights.sum()
+    fit = IsotonicRegression(out_of_bounds="clip").fit(x, y, weights)
+    # Clipping the levels and drawing lines between them is scikit-learn's function of the clipped levels.
+    fit.f_.y = np.clip(fit.f_.y, least, 1 - least)
+    for have, want in zip(got["isotonic"], fit.f_(np.clip(case["asked"], fit.X_min_, fit.X_max_)), strict=True):
+        same(f"isotonic {number}", have, want, 1e-9)
+print(f"{len(calibrations)} calibrations, {len(cases)} metric cases and {len(losses)} loss cases agree")

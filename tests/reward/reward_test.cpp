@@ -11,7 +11,6 @@
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/io/jsonl.hpp"
-#include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/dataset/build_dataset.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
@@ -146,10 +145,10 @@ TEST_F(RewardTest, LearnsLoveAndGivesTheNaturalRateBack) {
   const RewardModel reward = RewardModel::load(folder_ + "/together/models/love", model_, at::kCPU);
   EXPECT_EQ(reward.calibration.kind, "binary");
   EXPECT_NEAR(reward.calibration.prior_correction, love.at("prior_correction").get<double>(), 1e-12);
-  std::vector<TokenIds> documents;
+  std::vector<Document> documents;
   for (const char* response : {"yyy1yyy2yyy3", "nnn1nnn2nnn3"})
-    documents.push_back(render_document({{"user", "q1"}}, response, *reward.text, 10, 256).document.tokens);
-  const auto scores = score_documents(reward.model, documents, 512, world_, "test");
+    documents.push_back(render_document({{"user", "q1"}}, response, *reward.text, 10, 256).document);
+  const auto scores = reward.scores(documents, 512, world_, "test").raw;
   EXPECT_GT(calibrated_probability(scores[0], reward.calibration), 0.3);
   EXPECT_LT(calibrated_probability(scores[1], reward.calibration), 0.03);
 
@@ -162,16 +161,59 @@ TEST_F(RewardTest, LearnsLoveAndGivesTheNaturalRateBack) {
   EXPECT_EQ(alone.at("love").at("metrics"), love.at("metrics"));
 }
 
-TEST_F(RewardTest, TemperatureIsFittedOnRowsThatWereNotTrainedOn) {
+TEST_F(RewardTest, CalibrationsAreFittedOnRowsThatWereNotTrainedOn) {
   data_.helpfulness_pairs = "";
-  options_.love.calibrate = "temperature";
-  const Json love = run("temperature", world_).at("love");
-  const double fitted = love.at("calibration").at("fitted_examples"), trained = love.at("training_examples");
-  EXPECT_NEAR(fitted / (fitted + trained), 0.1, 0.01);
-  EXPECT_GT(love.at("calibration").at("scale").get<double>(), 0);
-  EXPECT_NE(love.at("calibration").at("scale").get<double>(), 1);
-  const double rate = love.at("held_out_rate").get<double>();
-  EXPECT_NEAR(love.at("mean_corrected_probability").get<double>(), rate, 0.4 * rate);
+  options_.love.train.epochs = 3;
+  for (const char* kind : {"temperature", "platt", "isotonic"}) {
+    options_.love.calibrate = kind;
+    const Json love = run(kind, world_).at("love");
+    const double fitted = love.at("calibration").at("fitted_examples"), trained = love.at("training_examples");
+    EXPECT_NEAR(fitted / (fitted + trained), 0.1, 0.01);
+    const bool has_steps = std::string(kind) == "isotonic";
+    EXPECT_EQ(love.at("calibration").at("scale").get<double>() == 1, has_steps) << kind;
+    EXPECT_EQ(love.at("calibration").at("shift").get<double>() != 0, std::string(kind) == "platt");
+    EXPECT_EQ(love.at("calibration").at("logits").empty(), !has_steps);
+    const double rate = love.at("held_out_rate").get<double>();
+    EXPECT_NEAR(love.at("mean_corrected_probability").get<double>(), rate, 0.4 * rate) << kind;
+    // The folder knows it all.
+    const RewardModel reward = RewardModel::load(folder_ + "/" + kind + "/models/love", model_, at::kCPU);
+    EXPECT_EQ(Json(reward.calibration.logits), love.at("calibration").at("logits"));
+    EXPECT_EQ(reward.calibration.scale, love.at("calibration").at("scale").get<double>());
+  }
+}
+
+TEST_F(RewardTest, HeadsLearnFromResamplesAndLengthIsTakenOff) {
+  options_.love.heads = options_.helpfulness.heads = 3;
+  options_.love.heads_score = "lower";
+  options_.love.length_bias = options_.helpfulness.length_bias = "residual";
+  options_.love.positive_weight = 0;
+  const auto tables = run("heads", world_);
+  const Json& love = tables.at("love");
+  EXPECT_GT(value(love, "auroc"), 0.9);
+  EXPECT_GT(value(love, "mean_disagreement"), 0);
+  EXPECT_GT(love.at("positive_weight").get<double>(), 1.5);  // 0.7 to 0.3
+  EXPECT_GT(value(tables.at("helpfulness"), "pair_accuracy"), 0.95);
+  for (const auto& [objective, table] : tables) EXPECT_EQ(table.at("length").at("bias"), "residual") << objective;
+  const RewardModel reward = RewardModel::load(folder_ + "/heads/models/love", model_, at::kCPU);
+  EXPECT_EQ(reward.model.config().num_scores, 3);
+  EXPECT_EQ(reward.calibration.heads, "lower");
+  const Document document = render_document({{"user", "q1"}}, "yyy1yyy2yyy3", *reward.text, 10, 256).document;
+  EXPECT_GT(reward.scores({document}, 512, world_, "test").disagreement.at(0), 0);
+  // The same on one rank, bit for bit.
+  const auto alone = run("heads_alone" + std::to_string(world_.rank()), Communicator::self());
+  EXPECT_EQ(alone.at("love").at("metrics"), love.at("metrics"));
+  EXPECT_EQ(alone.at("love").at("slices"), love.at("slices"));
+}
+
+TEST_F(RewardTest, SlicesHoldTheWholeHoldOut) {
+  data_.helpfulness_pairs = "";
+  options_.love.train.epochs = 1;
+  const Json love = run("slices", world_).at("love");
+  std::map<std::string, int> examples;
+  for (const Json& slice : love.at("slices")) examples[slice.at("by")] += slice.at("examples").get<int>();
+  ASSERT_EQ(examples.size(), 5u);
+  for (const auto& [by, count] : examples) EXPECT_EQ(count, love.at("held_out_examples").get<int>()) << by;
+  EXPECT_TRUE(love.at("drift").at("auroc_change").contains("low"));
 }
 
 TEST_F(RewardTest, AWantedObjectiveWithoutDataIsAnError) {

@@ -9,7 +9,8 @@
 
 namespace rluf {
 
-/// First scalar head of each document. @shape out [num_documents] on every rank. @collective over data
+/// Scalar heads of each document. @shape out [num_documents * num_scores], the heads of a document one after another,
+/// on every rank. @collective over data
 std::vector<double> score_documents(const Llama& model, const std::vector<TokenIds>& documents,
                                     std::int64_t micro_batch_tokens, const Communicator& data,
                                     const std::string& stage);

@@ -67,12 +67,24 @@ std::vector<TokenIds> DocumentStore::tokens(std::int64_t first, std::int64_t las
 }
 
 LabelledData::LabelledData(const std::string& path, Split split, const Communicator& comm)
-    : file_(open_checked(path, comm, "labelled responses", {"tokens", "labels", "users", "timestamps"})),
-      documents_(file_, group_of(split)),
-      labels_(column<float>(file_, group_of(split) + "/labels")),
-      users_(column<std::int64_t>(file_, group_of(split) + "/users")),
-      timestamps_(column<std::int64_t>(file_, group_of(split) + "/timestamps")),
+    : file_(open_checked(path, comm, "labelled responses", {"tokens", "labels", "users", "timestamps", "facts"})),
+      group_(group_of(split)),
+      documents_(file_, group_),
+      labels_(column<float>(file_, group_ + "/labels")),
+      users_(column<std::int64_t>(file_, group_ + "/users")),
+      timestamps_(column<std::int64_t>(file_, group_ + "/timestamps")),
       prior_correction_(column<double>(file_, "prior_correction").at(0)) {}
+
+std::vector<ResponseFacts> LabelledData::facts() const {
+  const auto text = column<std::uint8_t>(file_, group_ + "/facts");
+  const auto offsets = column<std::int64_t>(file_, group_ + "/facts_offsets");
+  std::vector<ResponseFacts> facts;
+  for (std::size_t i = 0; i < labels_.size(); ++i) {
+    const auto json = nlohmann::json::parse(text.begin() + offsets.at(i), text.begin() + offsets.at(i + 1));
+    facts.push_back({json.at("use_case"), json.at("position"), json.at("signals")});
+  }
+  return facts;
+}
 
 PairData::PairData(const std::string& path, Split split, const Communicator& comm)
     : file_(open_checked(path, comm, "pairs", {"chosen/tokens", "rejected/tokens", "margins"})),

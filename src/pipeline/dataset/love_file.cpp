@@ -16,6 +16,21 @@
 namespace rluf {
 namespace {
 
+/// As LabelledData::facts reads them.
+std::string facts_of(const Json& row, const std::vector<Message>& messages, const std::string& label,
+                     const Place& place) {
+  Json facts{{"use_case", ""}, {"position", 1}, {"signals", Json::array()}};
+  if (const auto name = row.find("use_case"); name != row.end() && !name->is_null()) {
+    if (!name->is_string()) place.fail("the field \"use_case\" is no text", "it names a kind of use");
+    facts["use_case"] = *name;
+  }
+  facts["position"] = 1 + std::count_if(messages.begin(), messages.end(),
+                                        [](const Message& message) { return message.role == "assistant"; });
+  for (const auto& [name, value] : member(row, "signals", place).items())
+    if (name != label && (value == 1 || value == true)) facts["signals"].push_back(name);
+  return facts.dump();
+}
+
 Rows read_log(const std::string& input, const std::string& output, ByteSpool& spool, const BuildContext& context) {
   const HashKey user_key = user_hash_key(context.data.user_key);
   const auto fill = [&](const Json& json, const Place& place, Row& row) {
@@ -35,6 +50,7 @@ Rows read_log(const std::string& input, const std::string& output, ByteSpool& sp
         render_document(messages, response, context.text, context.data.max_turns, context.data.max_tokens);
     count_truncation(row, rendered);
     row.texts[0] = spool_document(spool, rendered.document);
+    row.texts[1] = spool_text(spool, facts_of(json, messages, context.data.signal, place));
   };
   return read_rows(input, context.data.max_rows, output, context.comm, fill);
 }
@@ -94,6 +110,7 @@ std::int64_t remove_reactors(Rows& mine, const BuildContext& context) {
 void write_split(Hdf5File& file, const std::string& group, const Rows& mine, const ByteSpool& spool,
                  const Communicator& comm) {
   write_documents(file, group, mine, 0, spool, comm);
+  write_texts(file, group + "/facts", group + "/facts_offsets", at::kByte, mine, 1, spool, comm);
   write_column<float>(
       file, group + "/labels", mine, [](const Row& row) { return static_cast<float>(row.value); }, comm);
   write_column<std::int64_t>(

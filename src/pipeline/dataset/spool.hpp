@@ -44,7 +44,7 @@ struct Row {
   double value = 0;                    ///< label or margin
   std::int32_t owner = 0, truncated_tokens = 0, dropped_messages = 0;
   std::int32_t dropped = 0;      ///< 1: read and counted, but not written
-  std::array<Spooled, 2> texts;  ///< response; chosen and rejected; prompt tokens and text
+  std::array<Spooled, 2> texts;  ///< response and facts; chosen and rejected; prompt tokens and text
 };
 
 Spooled spool_document(ByteSpool& spool, const Document& document);

@@ -71,7 +71,7 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
                                 const RewardModel& love, const EvaluationOptions& options, const DataOptions& data,
                                 const StageContext& context) {
   ScoredCandidate scored;
-  std::vector<TokenIds> documents;
+  std::vector<Document> documents;
   guarded(context.grid.world, [&] {
     const auto phrases = phrase_list(options.closing_phrases);
     const std::int64_t max_tokens = std::min(data.max_tokens, love.model.config().max_position_embeddings);
@@ -82,11 +82,11 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
       if (contains_any(normalized_text(candidate.responses[i]), phrases)) scored.closings += 1;
       scored.response_tokens.push_back(static_cast<double>(static_cast<std::int64_t>(rendered.document.tokens.size()) -
                                                            rendered.document.response_start));
-      documents.push_back(std::move(rendered.document.tokens));
+      documents.push_back(std::move(rendered.document));
     }
   });
-  scored.raw_scores = score_documents(love.model, documents, options.micro_batch_tokens, context.grid.world,
-                                      concat("evaluate ", candidate.name));
+  scored.raw_scores =
+      love.scores(documents, options.micro_batch_tokens, context.grid.world, concat("evaluate ", candidate.name)).raw;
   for (const double raw : scored.raw_scores)
     scored.probabilities.push_back(calibrated_probability(raw, love.calibration));
   return scored;
@@ -237,6 +237,11 @@ void EvaluationOptions::describe(OptionTable& table) {
             {.text = "loss, as a share of the baseline's mean P[Love], that must be ruled out", .low = 0, .high = 1});
   table.add("gate_alpha", &gate_alpha,
             {.text = "one-sided chance of passing a candidate that loses the margin", .low = 1e-6, .high = 0.5});
+  table.add("audit_rows", &audit_rows,
+            {.text = "responses of the love hold-out that all reward models score, to see what P[Love] rewards; 0: none",
+             .unit = "rows",
+             .low = 0,
+             .high = 1e9});
 }
 
 std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,

@@ -103,17 +103,16 @@ ResponseMeasure token_measure(const JudgeOptions& options, const Llama& model, c
 
 ResponseMeasure score_measure(const RewardModel& reward, const MeasureContext& context) {
   return [&reward, context](const std::vector<JudgedResponse>& responses) {
-    std::vector<TokenIds> documents;
+    std::vector<Document> documents;
     guarded(context.comm, [&] {
       const std::vector<Message> none;
       for (const JudgedResponse& response : responses)
         documents.push_back(render_document(response.prompt == nullptr ? none : *response.prompt, response.text,
                                             *reward.text, context.max_turns, context.max_tokens)
-                                .document.tokens);
+                                .document);
     });
     std::vector<std::optional<double>> values;
-    for (const double score :
-         score_documents(reward.model, documents, context.micro_batch_tokens, context.comm, "judge score"))
+    for (const double score : reward.scores(documents, context.micro_batch_tokens, context.comm, "judge score").raw)
       values.emplace_back(calibrated_probability(score, reward.calibration));
     return values;
   };
@@ -130,12 +129,9 @@ double threshold_of_good(const JudgeOptions& options, const RewardModel& reward,
                "good responses are the preferred ones of held-out pairs",
                "set it to 0 and give policy.score_threshold");
   const PairData pairs(context.directory.data(objective + ".h5"), Split::kHoldout, measuring.comm);
-  const DocumentStore& good = pairs.chosen();
   std::vector<double> probabilities;
-  for (const double score : score_documents(
-           reward.model, good.num_tokens(),
-           [&](std::int64_t first, std::int64_t last) { return good.tokens(first, last); },
-           measuring.micro_batch_tokens, measuring.comm, "judge score"))
+  for (const double score :
+       reward.scores(pairs.chosen(), measuring.micro_batch_tokens, measuring.comm, "judge score").raw)
     probabilities.push_back(calibrated_probability(score, reward.calibration));
   const auto threshold = fitted_threshold(probabilities, options.score_false_alarms);
   if (!threshold)

@@ -11,6 +11,7 @@ std::string parameter_page(const OptionTable& table) {
          "                       # the environment\n\n"
          "| file | what it runs |\n| --- | --- |\n"
          "| quickstart.ini | a simulated chat world from log to validated policies, ten minutes on two cores |\n"
+         "| full.ini | the same world with the whole method, to the decision which policy to ship, ten minutes |\n"
          "| hacking.ini | the same world with a love weight far too high: what the alarms find, ten minutes |\n"
          "| smollm2.ini | SmolLM2-135M-Instruct on a real log, two hours on two cores |\n"
          "| reward_8b_1gpu.ini | the love model, 8B weights of which the last layers are trained, on one GPU of 80 GB "

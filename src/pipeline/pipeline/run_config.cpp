@@ -1,6 +1,9 @@
 #include "rluf/pipeline/pipeline/run_config.hpp"
 
+#include <algorithm>
+
 #include "rluf/pipeline/dataset/build_dataset.hpp"
+#include "rluf/pipeline/evaluation/audit.hpp"
 #include "rluf/pipeline/report/report.hpp"
 #include "rluf/pipeline/signals/compare_signals.hpp"
 
@@ -58,6 +61,7 @@ OptionTable RunConfig::table() {
   policy.describe(table);
   alarms.describe(table);
   validate.describe(table);
+  guardrails.describe(table);
   abtest.describe(table);
   plan.describe(table);
   return table;
@@ -124,14 +128,19 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     {"love", "helpfulness", "safety"},
                     [&](const StageContext& context) { run_reward(config.reward, config.data, context); },
                     [&](const StageContext& context) { return reward_memory_bytes(config.reward, context); }});
-  stages.push_back(
-      {"evaluate",
-       "candidates ranked offline by P[Love]",
-       "tables/evaluation.json",
-       {"evaluate", "alarms"},
-       {},
-       [&](const StageContext& context) { run_evaluate(config.evaluate, config.alarms, config.data, context); },
-       [&](const StageContext& context) { return evaluate_memory_bytes(config.evaluate, config.data, context); }});
+  stages.push_back({"evaluate",
+                    "candidates ranked offline by P[Love]",
+                    "tables/evaluation.json",
+                    {"evaluate", "alarms"},
+                    {},
+                    [&](const StageContext& context) {
+                      run_audit(config.evaluate, config.alarms, context);
+                      run_evaluate(config.evaluate, config.alarms, config.data, context);
+                    },
+                    [&](const StageContext& context) {
+                      return std::max(audit_memory_bytes(config.evaluate, context),
+                                      evaluate_memory_bytes(config.evaluate, config.data, context));
+                    }});
   stages.push_back(
       {"policy",
        "CRRAFT or another optimizer with a mixture of judges, once for each love weight",
@@ -150,8 +159,12 @@ std::vector<Stage> make_stages(const RunConfig& config) {
          run_validate(config.validate, config.policy, config.alarms, config.data, context);
        },
        [&](const StageContext& context) { return generation_memory_bytes(config.policy, config.data, context); }});
-  stages.push_back(
-      {"report", "report.html", "report.html", {}, {}, [&](const StageContext& context) { run_report(context); }});
+  stages.push_back({"report",
+                    "report.html, and which policy to ship",
+                    "report.html",
+                    {"guardrails"},
+                    {},
+                    [&](const StageContext& context) { run_report(config.guardrails, context); }});
   return stages;
 }
 

@@ -54,7 +54,7 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
   need_operands(operands, 2, "score MODEL_FOLDER FILE.jsonl");
   const RewardModel reward = RewardModel::load(operands[0], config.model, device);
   auto rows = all_rows(operands[1]);
-  std::vector<TokenIds> documents;
+  std::vector<Document> documents;
   const std::int64_t max_tokens = std::min(config.data.max_tokens, reward.model.config().max_position_embeddings);
   std::int64_t truncated = 0;
   for (const auto& [line, row] : rows) {
@@ -62,17 +62,18 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
         render_document(messages_of(row, operands[1], line), field<std::string>(row, "response", operands[1], line),
                         *reward.text, config.data.max_turns, max_tokens);
     truncated += rendered.truncated_tokens > 0 ? 1 : 0;
-    documents.push_back(std::move(rendered.document.tokens));
+    documents.push_back(std::move(rendered.document));
   }
   if (truncated > 0)
     log_info(concat(truncated, " of ", rows.size(), " rows were longer than ", max_tokens,
                     " tokens and lost their oldest context"));
-  const auto scores =
-      score_documents(reward.model, documents, config.reward.love.train.micro_batch_tokens, grid.world, "score");
+  const RewardScores scores =
+      reward.scores(documents, config.reward.love.train.micro_batch_tokens, grid.world, "score");
   if (grid.world.rank() != 0) return;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    rows[i].second["raw_score"] = scores[i];
-    rows[i].second["calibrated_probability"] = calibrated_probability(scores[i], reward.calibration);
+    rows[i].second["raw_score"] = scores.raw[i];
+    rows[i].second["calibrated_probability"] = calibrated_probability(scores.raw[i], reward.calibration);
+    if (reward.model.config().num_scores > 1) rows[i].second["disagreement"] = scores.disagreement[i];
     std::cout << rows[i].second.dump() << '\n';
   }
 }

@@ -11,7 +11,7 @@ namespace {
 
 /// The folder's shape if it is here, else the named one.
 PlannedModel model_of(const std::string& role, const std::string& folder, const std::string& shape,
-                      const std::string& option, bool scores) {
+                      const std::string& option, std::int64_t num_scores) {
   PlannedModel model{role, shape, {}};
   if (!folder.empty() && std::filesystem::exists(folder + "/config.json")) {
     model.config = LlamaConfig::from_folder(folder);
@@ -23,7 +23,7 @@ PlannedModel model_of(const std::string& role, const std::string& folder, const 
   } else {
     model.config = shape_named(shape, option);
   }
-  model.config.num_scores = scores ? 1 : 0;
+  model.config.num_scores = num_scores;
   return model;
 }
 
@@ -32,7 +32,7 @@ PlannedModel reward_model(const std::string& name, const ObjectiveOptions& objec
                           const RunOptionsOfPlan& run) {
   const bool own = !objective.base.empty() || !shape.empty();
   return model_of(name, own ? objective.base : run.model.base, own ? shape : run.plan.model,
-                  own ? concat("plan.", name, "_model") : "plan.model", true);
+                  own ? concat("plan.", name, "_model") : "plan.model", objective.heads);
 }
 
 void check_stages(const std::vector<std::string>& stages) {
@@ -121,7 +121,7 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
     step.trainable_layers = options.trainable_layers;
     input.trainings.push_back({model, options, step, examples});
   };
-  const auto policy_shape = [&] { return model_of("policy", run.model.base, plan.model, "plan.model", false); };
+  const auto policy_shape = [&] { return model_of("policy", run.model.base, plan.model, "plan.model", 0); };
   const bool rounds = wanted("policy") || wanted("validate");
   check_lengths(run, wanted("love") && plan.love_examples > 0, rounds);
   if (rounds || (wanted("sft") && plan.sft_examples > 0)) input.policy_model = policy_shape();

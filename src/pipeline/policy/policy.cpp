@@ -112,14 +112,14 @@ Objective model_objective(const RewardModel& reward, const std::string& name, do
                           const PolicyOptions& options, const DataOptions& data, const Communicator& comm) {
   Objective objective{name, weight, {}, {}};
   objective.score = [&reward, &options, &data, &comm, name](const std::vector<PromptedResponse>& responses) {
-    std::vector<TokenIds> documents;
+    std::vector<Document> documents;
     guarded(comm, [&] {
       for (const PromptedResponse& response : responses)
         documents.push_back(
             render_document(response.prompt->messages, response.text, *reward.text, data.max_turns, data.max_tokens)
-                .document.tokens);
+                .document);
     });
-    return score_documents(reward.model, documents, options.train.micro_batch_tokens, comm, "policy " + name);
+    return reward.scores(documents, options.train.micro_batch_tokens, comm, "policy " + name).raw;
   };
   objective.probability = [&reward](double raw) { return calibrated_probability(raw, reward.calibration); };
   return objective;

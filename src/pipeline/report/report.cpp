@@ -47,7 +47,8 @@ std::string options_section(const RunDirectory& directory) {
 }
 
 std::string page(const RunDirectory& directory) {
-  const std::vector<Section> sections{{"summary", "What came out", summary_section},
+  const std::vector<Section> sections{{"decision", "The decision", decision_section},
+                                      {"summary", "What came out", summary_section},
                                       {"signals", "Signals", signals_section},
                                       {"data", "Data", data_section},
                                       {"rewards", "Reward models", rewards_section},
@@ -103,9 +104,16 @@ std::string learning_curves_section(const RunDirectory& directory) {
   return picture_grid(pictures);
 }
 
-void run_report(const StageContext& context) {
+void run_report(const Guardrails& guardrails, const StageContext& context) {
   guarded(context.grid.world, [&] {
     if (context.grid.world.rank() != 0) return;
+    if (context.directory.has_table("validation")) {
+      const Json recommendation = recommend(context.directory.read_table("validation"), guardrails);
+      if (recommendation.is_object()) {
+        context.directory.write_table("recommendation", recommendation);
+        log_info(recommendation.at("sentence").get<std::string>());
+      }
+    }
     write_text(context.directory.path() + "/report.html", page(context.directory));
     log_info(concat("report: ", context.directory.path(), "/report.html"));
   });

@@ -13,6 +13,8 @@ std::string missing_stage(const std::string& stage);
 /// What the paper reports (arXiv 2505.14946), set apart from what the run found.
 std::string paper_says(const std::string& text);
 
+/// Which signal, how good the models are, what was gained and lost, whether it was hacked, whether to ship.
+std::string decision_section(const RunDirectory& directory);
 /// Findings of the paper beside those of this run.
 std::string summary_section(const RunDirectory& directory);
 std::string signals_section(const RunDirectory& directory);

@@ -1,4 +1,4 @@
-// Data, reward models, offline ranking and policies.
+// Data, offline ranking and policies.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -13,21 +13,6 @@ namespace {
 using Json = nlohmann::json;
 
 const NumberStyle kPercent{.scale = 100, .suffix = " %"};
-
-/// Share with a heart in each bin, with Wilson's interval. @source Wilson 1927
-Series reliability_series(const Json& bins) {
-  Series series{.title = "hold-out, bins of equal mass"};
-  for (const Json& bin : bins) {
-    const double n = bin.at("count"), p = bin.at("rate"), z = 1.96, divisor = 1 + z * z / n;
-    const double middle = (p + z * z / (2 * n)) / divisor;
-    const double half = z * std::sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / divisor;
-    series.x.push_back(bin.at("mean_probability"));
-    series.y.push_back(p);
-    series.low.push_back(std::max(0.0, middle - half));
-    series.high.push_back(middle + half);
-  }
-  return series;
-}
 
 /// "0.575 -> 0.603": the first and the last round.
 std::string first_to_last(const Json& rounds, const std::string& key, const NumberStyle& style) {
@@ -135,55 +120,6 @@ std::string data_section(const RunDirectory& directory) {
                          {"held_out_examples", "held-out examples"},
                          {"held_out_perplexity_before", "held-out perplexity a token, before"},
                          {"held_out_perplexity_after", "held-out perplexity a token, after"}});
-}
-
-std::string rewards_section(const RunDirectory& directory) {
-  std::string html;
-  if (directory.has_table("reward_love")) {
-    const Json table = directory.read_table("reward_love");
-    html += "<h3>P[Love]</h3>\n<p>Held out: " + figure_text(table.at("held_out_examples")) + " responses of " +
-            figure_text(table.at("held_out_users")) + " users, " + figure_text(table.at("held_out_positives")) +
-            " with a heart (" + figure_text(table.at("held_out_rate"), kPercent) + "); mean corrected P[Love] " +
-            figure_text(table.at("mean_corrected_probability"), kPercent) + ". Intervals resample users.</p>\n";
-    html += measures_table({"value"}, Json::array({table.at("metrics")}),
-                           {{"auroc", "AUROC"},
-                            {"auprc", "AUPRC (average precision)"},
-                            {"log_loss", "log loss"},
-                            {"brier", "Brier score"},
-                            {"ece_raw", "ECE before the prior correction"},
-                            {"ece_corrected", "ECE after it"},
-                            {"calibration_intercept", "calibration intercept (0 is perfect)"},
-                            {"calibration_slope", "calibration slope (1 is perfect)"},
-                            {"length_correlation", "correlation of score and response length"}});
-    html += plot({.title = "Reliability of P[Love]",
-                  .x_label = "mean corrected probability",
-                  .y_label = "share with a heart",
-                  .series = {reliability_series(list_of(table, "reliability"))},
-                  .kind = PictureKind::kPoints,
-                  .diagonal = true});
-    html += paper_says("AUROC 0.85, correlation of score and output length 0.10. No calibration error is published.");
-  }
-  Json pairwise = Json::array();
-  std::vector<std::string> names;
-  for (const char* name : {"helpfulness", "safety"}) {
-    if (!directory.has_table(concat("reward_", name))) continue;
-    const Json table = directory.read_table(concat("reward_", name));
-    Json column = table.at("metrics");
-    column["training_pairs"] = table.at("training_pairs");
-    column["held_out_pairs"] = table.at("held_out_pairs");
-    names.emplace_back(name);
-    pairwise.push_back(column);
-  }
-  if (!pairwise.empty())
-    html += "<h3>Helpfulness and safety (Bradley-Terry)</h3>\n" +
-            measures_table(names, pairwise,
-                           {{"training_pairs", "training pairs"},
-                            {"held_out_pairs", "held-out pairs"},
-                            {"pair_accuracy", "pairs ranked right", kPercent},
-                            {"pair_accuracy_of_length", "by length alone", kPercent},
-                            {"log_loss", "log loss"},
-                            {"length_correlation", "correlation of score and response length"}});
-  return html.empty() ? missing_stage("reward") : html;
 }
 
 std::string evaluation_section(const RunDirectory& directory) {

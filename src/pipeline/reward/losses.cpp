@@ -2,17 +2,40 @@
 
 #include <torch/torch.h>
 
-namespace rluf {
+#include <cmath>
 
-at::Tensor binary_cross_entropy_sum(const at::Tensor& raw_scores, const at::Tensor& labels) {
-  return at::binary_cross_entropy_with_logits(raw_scores, labels, {}, {}, at::Reduction::Sum);
+#include "rluf/core/random.hpp"
+
+namespace rluf {
+namespace {
+
+at::Tensor mean_over_heads(const at::Tensor& loss_BH, const HeadWeights& weights) {
+  return weights.defined() ? (loss_BH * weights).sum() / loss_BH.size(1) : loss_BH.sum();
+}
+
+}  // namespace
+
+double head_copies(std::uint64_t seed, std::int64_t example, std::int64_t head) {
+  RandomStream random(seed, Purpose::kSelection, 1 + static_cast<std::uint64_t>(head),
+                      static_cast<std::uint64_t>(example));
+  double copies = 0, chance = std::exp(-1.0);
+  for (double left = random.uniform() - chance; left >= 0 && copies < 20; left -= chance) chance /= ++copies;
+  return copies;
+}
+
+at::Tensor binary_cross_entropy_sum(const at::Tensor& raw_scores, const at::Tensor& labels, const HeadWeights& weights,
+                                    double positive_weight) {
+  const at::Tensor targets = labels.unsqueeze(1).expand_as(raw_scores);
+  const at::Tensor factor = positive_weight == 1 ? at::Tensor() : at::full({1}, positive_weight, raw_scores.options());
+  return mean_over_heads(at::binary_cross_entropy_with_logits(raw_scores, targets, {}, factor, at::Reduction::None),
+                         weights);
 }
 
 at::Tensor bradley_terry_sum(const at::Tensor& chosen, const at::Tensor& rejected, const at::Tensor& margins,
-                             double centering) {
-  at::Tensor loss = -at::log_sigmoid(chosen - rejected - margins).sum();
-  if (centering > 0) loss = loss + centering * (chosen + rejected).square().sum();
-  return loss;
+                             double centering, const HeadWeights& weights) {
+  at::Tensor loss = -at::log_sigmoid(chosen - rejected - margins.unsqueeze(1));
+  if (centering > 0) loss = loss + centering * (chosen + rejected).square();
+  return mean_over_heads(loss, weights);
 }
 
 }  // namespace rluf

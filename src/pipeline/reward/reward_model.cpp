@@ -1,19 +1,54 @@
 #include "rluf/pipeline/reward/reward_model.hpp"
 
-#include <cmath>
+#include <algorithm>
 #include <filesystem>
+#include <functional>
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
+#include "rluf/model/scoring.hpp"
 
 namespace rluf {
 
-double calibrated_logit(double raw_score, const Calibration& calibration) {
-  return calibration.scale * (raw_score + calibration.prior_correction) + calibration.shift;
+std::vector<double> response_tokens(const DocumentStore& store) {
+  std::vector<double> counts;
+  for (std::size_t i = 0; i < store.num_tokens().size(); ++i)
+    counts.push_back(static_cast<double>(store.num_tokens()[i] - store.response_starts()[i]));
+  return counts;
 }
 
-double calibrated_probability(double raw_score, const Calibration& calibration) {
-  return 1 / (1 + std::exp(-calibrated_logit(raw_score, calibration)));
+RewardScores RewardModel::combined(const std::vector<double>& heads, const std::vector<double>& tokens) const {
+  const std::size_t num_heads = heads.size() / std::max<std::size_t>(1, tokens.size());
+  RewardScores scores;
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    const double* of_document = heads.data() + i * num_heads;
+    scores.raw.push_back(without_length(combined_heads(of_document, num_heads, calibration), tokens[i], calibration));
+    scores.disagreement.push_back(disagreement(of_document, num_heads));
+  }
+  return scores;
+}
+
+RewardScores RewardModel::scores(const std::vector<Document>& documents, std::int64_t micro_batch_tokens,
+                                 const Communicator& comm, const std::string& stage) const {
+  std::vector<std::int64_t> lengths;
+  std::vector<double> of_response;
+  for (const Document& document : documents) {
+    lengths.push_back(static_cast<std::int64_t>(document.tokens.size()));
+    of_response.push_back(static_cast<double>(lengths.back() - document.response_start));
+  }
+  const auto read = [&](std::int64_t first, std::int64_t last) {
+    std::vector<TokenIds> tokens;
+    for (std::int64_t i = first; i < last; ++i) tokens.push_back(documents[static_cast<std::size_t>(i)].tokens);
+    return tokens;
+  };
+  return combined(score_documents(model, lengths, read, micro_batch_tokens, comm, stage), of_response);
+}
+
+RewardScores RewardModel::scores(const DocumentStore& store, std::int64_t micro_batch_tokens, const Communicator& comm,
+                                 const std::string& stage) const {
+  const auto read = [&](std::int64_t first, std::int64_t last) { return store.tokens(first, last); };
+  return combined(score_documents(model, store.num_tokens(), read, micro_batch_tokens, comm, stage),
+                  response_tokens(store));
 }
 
 RewardModel RewardModel::load(const std::string& folder, const ModelOptions& options, at::Device device,
@@ -31,11 +66,22 @@ RewardModel RewardModel::load(const std::string& folder, const ModelOptions& opt
                           .kind = json.at("kind"),
                           .prior_correction = json.at("prior_correction"),
                           .scale = json.at("scale"),
-                          .shift = json.at("shift")};
+                          .shift = json.at("shift"),
+                          .logits = json.value("logits", std::vector<double>{}),
+                          .probabilities = json.value("probabilities", std::vector<double>{}),
+                          .length_slope = json.value("length_slope", 0.0),
+                          .length_center = json.value("length_center", 0.0),
+                          .heads = json.value("heads", "mean"),
+                          .lower_deviations = json.value("lower_deviations", 1.0)};
   } catch (const Json::exception& error) {
     fail_input(concat(path, " is incomplete (", error.what(), ")"), "scores could not become probabilities",
                "run the reward stage again");
   }
+  const Calibration& calibration = reward.calibration;
+  if (calibration.logits.size() != calibration.probabilities.size() ||
+      !std::is_sorted(calibration.logits.begin(), calibration.logits.end(), std::less_equal<>()))
+    fail_input(concat(path, ": logits do not rise, or are not as many as probabilities"),
+               "scores could not become probabilities", "run the reward stage again");
   if (reward.model.config().num_scores < 1)
     fail_input(concat(folder, " has no score head"), "it is a chat model", "name a reward model's folder");
   reward.model.set_compute_type(compute_type(options));
@@ -49,7 +95,13 @@ void RewardModel::save(const std::string& folder, const std::string& dtype) cons
                                               {"kind", calibration.kind},
                                               {"prior_correction", calibration.prior_correction},
                                               {"scale", calibration.scale},
-                                              {"shift", calibration.shift}});
+                                              {"shift", calibration.shift},
+                                              {"logits", calibration.logits},
+                                              {"probabilities", calibration.probabilities},
+                                              {"length_slope", calibration.length_slope},
+                                              {"length_center", calibration.length_center},
+                                              {"heads", calibration.heads},
+                                              {"lower_deviations", calibration.lower_deviations}});
   }
   model.save(folder, text->tokenizer.path(), dtype);
 }

@@ -17,11 +17,27 @@ void ObjectiveOptions::describe(OptionTable& table, const std::string& name, boo
     table.add("margin", &margin, {.text = "factor of a pair's margin in the loss", .low = 0});
     table.add("centering", &centering, {.text = "weight of the squared sum of a pair's scores", .low = 0});
   } else {
-    table.add("calibrate", &calibrate,
-              {.text = "prior: undo the raised rate of positives; temperature: also fit scale and shift on the last "
-                       "tenth of the training rows, which are then not trained on",
-               .choices = {"prior", "temperature"}});
+    table.add(
+        "calibrate", &calibrate,
+        {.text = "prior: undo the raised rate of positives; temperature (scale), platt (scale and shift), isotonic "
+                 "(rising steps): also fit on the last tenth of the training rows, which are then not trained on",
+         .choices = {"prior", "temperature", "platt", "isotonic"}});
+    table.add("positive_weight", &positive_weight,
+              {.text = "factor of a positive's loss, undone in the prior correction; 0: both classes weigh the same",
+               .low = 0});
   }
+  table.add("length_bias", &length_bias,
+            {.text = "residual: what scores rise with the logarithm of the response's length is taken off, by a line "
+                     "fitted on the last tenth of the training rows, which are then not trained on",
+             .choices = {"keep", "residual"}});
+  table.add("heads", &heads,
+            {.text = "scalar heads on one trunk, each learning from a resample of its own; their spread is the model's "
+                     "disagreement with itself",
+             .low = 1,
+             .high = 64});
+  table.add("heads_score", &heads_score, {.text = "how heads become one score", .choices = {"mean", "lower"}});
+  table.add("heads_deviations", &heads_deviations,
+            {.text = "lower: standard deviations below the mean of the heads", .low = 0});
   train.describe(table);
 }
 
@@ -46,7 +62,7 @@ std::int64_t reward_memory_bytes(const RewardOptions& options, const StageContex
     if (missing || (options.objective != "all" && options.objective != name)) continue;
     const std::string base = starting_model(objective.base, context);
     LlamaConfig config = LlamaConfig::from_folder(base);
-    config.num_scores = 1;
+    config.num_scores = objective.heads;
     // The held-out documents, labels and the bootstrap's weights are together smaller than the file.
     most = std::max(most, training_memory_bytes(config, objective.train, context.grid.world.size()) +
                               text_memory_bytes(base) + static_cast<std::int64_t>(file_bytes));

@@ -77,14 +77,14 @@ std::vector<double> HeldOutComparison::scores(const std::string& name,
                                               const std::vector<std::vector<Answer>>& answers) const {
   const RewardModel& reward = yardstick_.rewards.at(name);
   const std::int64_t max_tokens = std::min(data_.max_tokens, reward.model.config().max_position_embeddings);
-  std::vector<TokenIds> documents;
+  std::vector<Document> documents;
   guarded(context_.grid.world, [&] {
     for (std::size_t i = 0; i < prompts_.size(); ++i)
       for (const Answer& answer : answers[i])
         documents.push_back(
-            render_document(prompts_[i], answer.text, *reward.text, data_.max_turns, max_tokens).document.tokens);
+            render_document(prompts_[i], answer.text, *reward.text, data_.max_turns, max_tokens).document);
   });
-  return score_documents(reward.model, documents, options_.micro_batch_tokens, context_.grid.world, "validate " + name);
+  return reward.scores(documents, options_.micro_batch_tokens, context_.grid.world, "validate " + name).raw;
 }
 
 void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {

@@ -31,6 +31,13 @@ class DocumentStore {
   std::vector<std::int64_t> num_tokens_, offsets_, response_starts_;
 };
 
+/// What a log says of a response besides its label, to look at a model's quality part by part.
+struct ResponseFacts {
+  std::string use_case;              ///< empty: the row names none
+  std::int64_t position = 1;         ///< 1: the first response of its conversation
+  std::vector<std::string> signals;  ///< other signals that are 1, by name
+};
+
 /// data/love.h5: one response a row, label 0/1, in order of time. @collective constructor
 /// @throws Error(kBadInput) if the file is missing, Error(kBadData) if it is HDF5 of something else
 class LabelledData {
@@ -42,11 +49,13 @@ class LabelledData {
   const std::vector<float>& labels() const { return labels_; }
   const std::vector<std::int64_t>& users() const { return users_; }            ///< keyed hashes
   const std::vector<std::int64_t>& timestamps() const { return timestamps_; }  ///< @unit seconds
+  std::vector<ResponseFacts> facts() const;                                    ///< read when asked for
   /// What to ADD to a logit learned on the training split to undo the changed positive rate (0 where unchanged).
   double prior_correction() const { return prior_correction_; }
 
  private:
   Hdf5File file_;
+  std::string group_;
   DocumentStore documents_;
   std::vector<float> labels_;
   std::vector<std::int64_t> users_, timestamps_;

@@ -23,6 +23,7 @@ struct EvaluationOptions {
   std::string baseline = "";  ///< of the gate: the candidate that serves users now
   bool gate = false;
   double gate_margin = 0.05, gate_alpha = 0.05;
+  std::int64_t audit_rows = 500;  ///< of the love hold-out; 0: no audit
   void describe(OptionTable& table);
 };
 

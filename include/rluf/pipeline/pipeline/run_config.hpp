@@ -11,6 +11,7 @@
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
 #include "rluf/pipeline/validation/ab_log.hpp"
+#include "rluf/pipeline/validation/recommendation.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
 
 namespace rluf {
@@ -28,6 +29,7 @@ struct RunConfig {
   PolicyOptions policy;
   AlarmOptions alarms;
   ValidationOptions validate;
+  Guardrails guardrails;
   AbLogOptions abtest;
   PlanOptions plan;
 

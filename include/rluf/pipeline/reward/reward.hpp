@@ -11,12 +11,19 @@ namespace rluf {
 
 /// Options of one objective: sections [love], [helpfulness], [safety].
 struct ObjectiveOptions {
-  std::string base = "";            ///< model to start from; empty: models/reference, else model.base
-  double margin = 0.0;              ///< pairs: factor of the pair's margin in the loss
-  double centering = 0.01;          ///< pairs: weight of (chosen + rejected)^2
-  std::string calibrate = "prior";  ///< love: prior or temperature
+  std::string base = "";             ///< model to start from; empty: models/reference, else model.base
+  double margin = 0.0;               ///< pairs: factor of the pair's margin in the loss
+  double centering = 0.01;           ///< pairs: weight of (chosen + rejected)^2
+  std::string calibrate = "prior";   ///< love: prior, temperature, platt or isotonic
+  double positive_weight = 1;        ///< love: factor of a positive's loss; 0: both classes weigh the same
+  std::string length_bias = "keep";  ///< or residual: the length's share is taken off
+  std::int64_t heads = 1;            ///< heads on the trunk, each with a resample of its own
+  std::string heads_score = "mean";  ///< or lower
+  double heads_deviations = 1;       ///< of lower: standard deviations below the mean
   TrainOptions train;
   void describe(OptionTable& table, const std::string& name, bool pairs);
+  /// Whether the last tenth of the training rows is kept to fit something on.
+  bool has_window() const { return calibrate != "prior" || length_bias != "keep"; }
 };
 
 struct RewardOptions {

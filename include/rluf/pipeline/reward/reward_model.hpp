@@ -1,36 +1,43 @@
 #pragma once
-/// A trained reward model: a Llama with one scalar head, its text rules, and how its raw score becomes a probability.
+/// A trained reward model: a Llama with scalar heads, its text rules, and how its raw score becomes a probability.
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "rluf/model/llama.hpp"
 #include "rluf/model/model_options.hpp"
+#include "rluf/parallel/communicator.hpp"
+#include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/reward/calibration.hpp"
 
 namespace rluf {
 
-/// Kept in the model folder as rluf_reward.json.
-struct Calibration {
-  std::string objective;        ///< love, helpfulness, safety
-  std::string kind;             ///< "binary" (love) or "pairwise" (Bradley-Terry)
-  double prior_correction = 0;  ///< added to the raw logit (binary only)
-  double scale = 1, shift = 0;  ///< calibrated logit = scale * (raw + prior_correction) + shift
+/// @shape all [num_documents]
+struct RewardScores {
+  std::vector<double> raw;           ///< heads combined, without the length's share if that was taken off
+  std::vector<double> disagreement;  ///< standard deviation of the heads; 0 where there is one
 };
-
-/// scale * (raw + prior_correction) + shift
-double calibrated_logit(double raw_score, const Calibration& calibration);
-/// Probability of the objective from a raw score: sigmoid(scale * (raw + prior_correction) + shift). @source
-/// ALGORITHM 1.2
-double calibrated_probability(double raw_score, const Calibration& calibration);
 
 struct RewardModel {
   Llama model;
   std::unique_ptr<ModelText> text;
   Calibration calibration;
+  /// The same on every rank. @collective over `comm`
+  RewardScores scores(const std::vector<Document>& documents, std::int64_t micro_batch_tokens, const Communicator& comm,
+                      const std::string& stage) const;
+  /// Of documents that are read when their turn comes.
+  RewardScores scores(const DocumentStore& store, std::int64_t micro_batch_tokens, const Communicator& comm,
+                      const std::string& stage) const;
   /// As Llama::load and save: collective over all ranks of a layout; rank 0 writes.
   static RewardModel load(const std::string& folder, const ModelOptions& options, at::Device device,
                           const LayoutPointer& layout = nullptr);
   void save(const std::string& folder, const std::string& dtype) const;
+
+ private:
+  RewardScores combined(const std::vector<double>& heads, const std::vector<double>& response_tokens) const;
 };
+
+/// @shape [store.size()] @unit tokens
+std::vector<double> response_tokens(const DocumentStore& store);
 
 }  // namespace rluf

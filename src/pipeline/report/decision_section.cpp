@@ -1,0 +1,108 @@
+// The answers that a release is decided on, each a sentence with a link to where it comes from.
+#include "rluf/core/error.hpp"
+#include "rluf/pipeline/report/page.hpp"
+#include "sections.hpp"
+
+namespace rluf {
+namespace {
+
+using Json = nlohmann::json;
+
+const NumberStyle kPercentChange{.scale = 100, .suffix = " %", .sign = true};
+const NumberStyle kChange{.sign = true};
+
+std::string about_signal(const RunDirectory& directory) {
+  if (!directory.has_table("signals")) return "";
+  const Json table = directory.read_table("signals");
+  if (!table.contains("reason")) return "";
+  return table.at("reason").get<std::string>();
+}
+
+std::string about_models(const RunDirectory& directory) {
+  std::string text;
+  if (directory.has_table("reward_love")) {
+    const Json metrics = directory.read_table("reward_love").at("metrics");
+    text = "P[Love]: AUROC " + figure_text(metrics.at("auroc")) + ", ECE " + figure_text(metrics.at("ece_corrected"));
+  }
+  for (const std::string name : {"helpfulness", "safety"})
+    if (directory.has_table("reward_" + name))
+      text += concat(text.empty() ? "" : "; ", name, ": pairs ranked right ",
+                     figure_text(directory.read_table("reward_" + name).at("metrics").at("pair_accuracy"),
+                                 {.scale = 100, .suffix = " %"}));
+  return text;
+}
+
+std::string about_hacking(const RunDirectory& directory) {
+  if (!directory.has_table("validation")) return "";
+  std::string text;
+  for (const Json& arm : list_of(directory.read_table("validation"), "alarms"))
+    for (const Json& alarm : arm.at("alarms"))
+      text += concat(text.empty() ? "" : "; ", arm.at("name").get<std::string>(), ": ",
+                     alarm.at("sentence").get<std::string>());
+  return text.empty() ? "No alarm on held-out prompts." : text + ".";
+}
+
+std::string policies_table(const Json& recommendation) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& policy : recommendation.at("policies")) {
+    std::string guardrails;
+    for (const Json& verdict : policy.at("guardrails"))
+      guardrails += concat(guardrails.empty() ? "" : "; ", verdict.at("sentence").get<std::string>());
+    rows.push_back({policy.at("name"), figure_text(policy.at("love_weight")),
+                    figure_text(policy.at("love"), kPercentChange), figure_text(policy.at("helpfulness"), kChange),
+                    figure_text(policy.at("safety"), kChange), figure_text(policy.at("closings"), kPercentChange),
+                    policy.at("passes").get<bool>() ? "pass" : "stop", guardrails,
+                    policy.at("on_front").get<bool>() ? "yes" : "no"});
+  }
+  return html_table({"policy", "love weight", "love", "helpfulness", "safety", "closings, points", "guardrails", "why",
+                     "on the front"},
+                    rows);
+}
+
+/// What each policy gained in love against what it paid, one picture a guardrail.
+std::string front_pictures(const Json& recommendation) {
+  std::vector<Picture> pictures;
+  for (const auto& [key, scale] :
+       std::vector<std::pair<std::string, double>>{{"helpfulness", 1}, {"safety", 1}, {"closings", 100}}) {
+    Picture picture{.title = "Love against " + key,
+                    .x_label = "change of love (%)",
+                    .y_label = "change of " + key + (scale == 100 ? " (points)" : ""),
+                    .series = {{.title = recommendation.at("control"), .x = {0}, .y = {0}, .low = {0}, .high = {0}}},
+                    .kind = PictureKind::kPoints};
+    for (const Json& policy : recommendation.at("policies")) {
+      const Json &love = policy.at("love"), &paid = policy.at(key);
+      if (!love.at("value").is_number() || !paid.contains("low")) continue;
+      picture.series.push_back({.title = policy.at("name"),
+                                .x = {100 * love.at("value").get<double>()},
+                                .y = {scale * paid.at("value").get<double>()},
+                                .low = {scale * paid.at("low").get<double>()},
+                                .high = {scale * paid.at("high").get<double>()}});
+    }
+    if (picture.series.size() > 1) pictures.push_back(std::move(picture));
+  }
+  return pictures.empty() ? "" : picture_grid(pictures);
+}
+
+}  // namespace
+
+std::string decision_section(const RunDirectory& directory) {
+  const Json recommendation =
+      directory.has_table("recommendation") ? directory.read_table("recommendation") : Json(nullptr);
+  std::vector<std::vector<std::string>> rows;
+  const auto answer = [&](const std::string& question, const std::string& text) {
+    if (!text.empty()) rows.push_back({question, text});
+  };
+  answer("Which signal?", about_signal(directory));
+  answer("How good are the models?", about_models(directory));
+  answer("Was it hacked?", about_hacking(directory));
+  if (recommendation.is_object()) answer("Should it ship?", recommendation.at("sentence"));
+  if (rows.empty()) return "<p class=\"missing\">No stage has been run yet.</p>\n";
+  std::string html = html_table({"question", "answer"}, rows);
+  if (!recommendation.is_object()) return html;
+  return html + "<h3>What the policies gained and lost, against " +
+         html_escaped(recommendation.at("control").get<std::string>()) +
+         "</h3>\n<p>A guardrail ([guardrails]) holds if the 95 % interval rules its margin out.</p>\n" +
+         policies_table(recommendation) + front_pictures(recommendation);
+}
+
+}  // namespace rluf

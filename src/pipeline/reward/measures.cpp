@@ -1,0 +1,147 @@
+#include <algorithm>
+#include <cmath>
+
+#include "objective.hpp"
+#include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
+#include "rluf/core/random.hpp"
+#include "rluf/kernels/reductions.hpp"
+#include "rluf/pipeline/reward/metrics.hpp"
+#include "rluf/pipeline/reward/slices.hpp"
+
+namespace rluf {
+namespace {
+
+using Json = nlohmann::json;
+
+Json interval_of(const BinaryScores& scores, const RewardOptions& options, std::uint64_t seed,
+                 const std::function<double(const BinaryScores&, const std::vector<double>&)>& metric) {
+  return bootstrap_interval(scores.clusters, scores.num_clusters, static_cast<int>(options.bootstrap_replicates), seed,
+                            [&](const std::vector<double>& weights) { return metric(scores, weights); })
+      .to_json();
+}
+
+/// Correlation with an interval by resampling rows.
+Json correlation_of(const std::vector<double>& x, const std::vector<double>& y, const RewardOptions& options,
+                    std::uint64_t seed) {
+  std::vector<double> replicates;
+  for (std::int64_t replicate = 0; replicate < options.bootstrap_replicates; ++replicate) {
+    RandomStream random(seed, Purpose::kBootstrap, static_cast<std::uint64_t>(replicate));
+    std::vector<double> a, b;
+    for (std::size_t draw = 0; draw < x.size(); ++draw) {
+      const std::size_t i = random.below(x.size());
+      a.push_back(x[i]);
+      b.push_back(y[i]);
+    }
+    replicates.push_back(pearson(a, b));
+  }
+  return percentile_interval(pearson(x, y), std::move(replicates)).to_json();
+}
+
+/// log(1 + exp(x)) without overflow.
+double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
+
+double ece10(const BinaryScores& scores, const std::vector<double>& weights) { return ece(scores, weights, 10); }
+
+}  // namespace
+
+Json measure_love(const RewardModel& reward, const LabelledData& held_out, const RewardOptions& options,
+                  const StageContext& context) {
+  const RewardScores scores =
+      reward.scores(held_out.documents(), options.love.train.micro_batch_tokens, context.grid.world, "love evaluation");
+  const std::vector<double>& raw = scores.raw;
+  const std::vector<double> lengths = response_tokens(held_out.documents());
+  const std::uint64_t seed = context.seed();
+  std::vector<double> labels(held_out.labels().begin(), held_out.labels().end()), prior(raw), calibrated(raw);
+  double positives = 0, mean_probability = 0;
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    prior[i] += reward.calibration.prior_correction;
+    calibrated[i] = calibrated_logit(raw[i], reward.calibration);
+    positives += labels[i];
+    mean_probability += calibrated_probability(raw[i], reward.calibration) / static_cast<double>(labels.size());
+  }
+  const BinaryScores before = BinaryScores::sorted(raw, labels, held_out.users()),
+                     by_prior = BinaryScores::sorted(prior, labels, held_out.users()),
+                     after = BinaryScores::sorted(calibrated, labels, held_out.users());
+  if (positives < 20)
+    log_warning(concat("the hold-out has only ", positives,
+                       " positives (its metrics are mostly noise): hold out more, or bring a larger log"));
+  Json table{{"held_out_examples", labels.size()},
+             {"held_out_positives", positives},
+             {"held_out_users", after.num_clusters},
+             {"held_out_rate", positives / static_cast<double>(labels.size())},
+             {"mean_corrected_probability", mean_probability}};
+  Json& metrics = table["metrics"];
+  metrics["auroc"] = interval_of(after, options, seed, auroc);
+  metrics["auprc"] = interval_of(after, options, seed, auprc);
+  metrics["log_loss"] = interval_of(after, options, seed, log_loss);
+  metrics["brier"] = interval_of(after, options, seed, brier);
+  metrics["brier_raw"] = interval_of(before, options, seed, brier);
+  metrics["ece_raw"] = interval_of(before, options, seed, ece10);
+  metrics["ece_prior"] = interval_of(by_prior, options, seed, ece10);
+  metrics["ece_corrected"] = interval_of(after, options, seed, ece10);
+  metrics["calibration_intercept"] =
+      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).first; });
+  metrics["calibration_slope"] =
+      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).second; });
+  metrics["length_correlation"] = correlation_of(raw, lengths, options, seed);
+  if (options.love.heads > 1) metrics["mean_disagreement"] = {{"value", moments(scores.disagreement).mean}};
+  for (const ReliabilityBin& bin : reliability(after))
+    table["reliability"].push_back(
+        {{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
+  const HeldOutRows rows{calibrated, labels, held_out.users(), held_out.timestamps(), lengths};
+  const SliceBootstrap bootstrap{static_cast<int>(options.bootstrap_replicates), seed};
+  table["slices"] = slice_table(rows, slices_of(rows, held_out.facts()), bootstrap);
+  table["drift"] = drift(rows, bootstrap);
+  return table;
+}
+
+Json measure_pairs(RewardModel& reward, const PairData& held_out, const RewardOptions& options,
+                   const ObjectiveOptions& objective, const StageContext& context) {
+  const std::string stage = reward.calibration.objective + " evaluation";
+  const std::int64_t micro_batch_tokens = objective.train.micro_batch_tokens;
+  const RewardScores of_chosen = reward.scores(held_out.chosen(), micro_batch_tokens, context.grid.world, stage),
+                     of_rejected = reward.scores(held_out.rejected(), micro_batch_tokens, context.grid.world, stage);
+  const std::vector<double>&chosen = of_chosen.raw, &rejected = of_rejected.raw;
+  const std::vector<double> chosen_lengths = response_tokens(held_out.chosen()),
+                            rejected_lengths = response_tokens(held_out.rejected());
+  const std::size_t n = chosen.size();
+  std::vector<double> score_difference, length_difference, scores(chosen), lengths(chosen_lengths);
+  std::vector<std::int64_t> pairs;
+  scores.insert(scores.end(), rejected.begin(), rejected.end());
+  lengths.insert(lengths.end(), rejected_lengths.begin(), rejected_lengths.end());
+  for (std::size_t i = 0; i < n; ++i) {
+    score_difference.push_back(chosen[i] - rejected[i]);
+    length_difference.push_back(chosen_lengths[i] - rejected_lengths[i]);
+    pairs.push_back(static_cast<std::int64_t>(i));
+  }
+  reward.calibration.shift = -moments(scores).mean;
+  const auto mean_of = [&](const std::function<double(std::size_t)>& term) {
+    return bootstrap_interval(pairs, static_cast<std::int64_t>(n), static_cast<int>(options.bootstrap_replicates),
+                              context.seed(),
+                              [&](const std::vector<double>& weights) {
+                                double sum = 0, all = 0;
+                                for (std::size_t i = 0; i < n; ++i) {
+                                  sum += weights[i] * term(i);
+                                  all += weights[i];
+                                }
+                                return sum / all;
+                              })
+        .to_json();
+  };
+  const auto share_positive = [&](const std::vector<double>& differences) {
+    return mean_of([&](std::size_t i) { return differences[i] > 0 ? 1.0 : differences[i] == 0 ? 0.5 : 0.0; });
+  };
+  Json table{{"held_out_pairs", n}};
+  Json& metrics = table["metrics"];
+  metrics["pair_accuracy"] = share_positive(score_difference);
+  metrics["pair_accuracy_of_length"] = share_positive(length_difference);
+  metrics["log_loss"] = mean_of([&](std::size_t i) { return softplus(-score_difference[i]); });
+  metrics["length_correlation"] = correlation_of(scores, lengths, options, context.seed());
+  if (objective.heads > 1)
+    metrics["mean_disagreement"] = {
+        {"value", 0.5 * (moments(of_chosen.disagreement).mean + moments(of_rejected.disagreement).mean)}};
+  return table;
+}
+
+}  // namespace rluf
