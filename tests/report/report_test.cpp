@@ -78,6 +78,8 @@ TEST_F(ReportTest, SummaryReadsTheIntervals) {
                      {"users_needed", Json::array()},
                      {"sample_ratio", {{"chi_square", 90.0}, {"degrees_of_freedom", 2}, {"p", 1e-9}}}}}};
   const std::string html = page({{"validation", table}});
+  EXPECT_NE(html.find("ship policy_w0.3: it gains 28.0 [10.0, 46.0] % of love"), std::string::npos);
+  EXPECT_NE(html.find("safety was not measured"), std::string::npos);
   EXPECT_NE(html.find("<td>+28 %</td><td>+28 [+10, +46] %</td><td>up</td>"), std::string::npos) << html;
   EXPECT_NE(html.find("<td>down</td>"), std::string::npos);
   EXPECT_NE(html.find("+0.01 [-0.02, +0.04]</td><td>no change seen"), std::string::npos);

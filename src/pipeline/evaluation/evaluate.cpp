@@ -237,11 +237,12 @@ void EvaluationOptions::describe(OptionTable& table) {
             {.text = "loss, as a share of the baseline's mean P[Love], that must be ruled out", .low = 0, .high = 1});
   table.add("gate_alpha", &gate_alpha,
             {.text = "one-sided chance of passing a candidate that loses the margin", .low = 1e-6, .high = 0.5});
-  table.add("audit_rows", &audit_rows,
-            {.text = "responses of the love hold-out that all reward models score, to see what P[Love] rewards; 0: none",
-             .unit = "rows",
-             .low = 0,
-             .high = 1e9});
+  table.add(
+      "audit_rows", &audit_rows,
+      {.text = "responses of the love hold-out that all reward models score, to see what P[Love] rewards; 0: none",
+       .unit = "rows",
+       .low = 0,
+       .high = 1e9});
 }
 
 std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,

@@ -135,7 +135,7 @@ Json recommend(const Json& validation, const Guardrails& guardrails) {
                          interval_at(offline, "closing_rate"),
                          {}};
     if (!std::isfinite(policy.love.value)) policy.love = interval_at(offline, "love_probability_lift");
-    for (const Json& found : validation.at("alarms"))
+    for (const Json& found : validation.value("alarms", Json::array()))
       if (found.value("name", "") == name)
         for (const Json& alarm : found.at("alarms")) policy.alarms.push_back(alarm.at("sentence"));
     policies.push_back(std::move(policy));
