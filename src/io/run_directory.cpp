@@ -7,6 +7,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
+#include "rluf/io/csv.hpp"
 #include "rluf/io/jsonl.hpp"
 
 namespace rluf {
@@ -41,7 +42,9 @@ RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, co
 }
 
 void RunDirectory::write_table(const std::string& name, const Json& content) const {
-  if (comm_.rank() == 0) write_json(table(name), content);
+  if (comm_.rank() != 0) return;
+  write_text(path_ + "/tables/" + name + ".csv", csv_of(content));
+  write_json(table(name), content);
 }
 
 bool RunDirectory::has_table(const std::string& name) const { return fs::exists(table(name)); }

@@ -21,7 +21,7 @@ class RunDirectory {
   const Retention& retention() const { return retention_; }  ///< of checkpoints
   std::string table(const std::string& name) const { return path_ + "/tables/" + name + ".json"; }
 
-  /// Rank 0 writes the table; the others return at once. Not collective.
+  /// Rank 0 writes the table, as NAME.json and by csv_of as NAME.csv; the others return at once. Not collective.
   void write_table(const std::string& name, const nlohmann::json& table) const;
   bool has_table(const std::string& name) const;
   nlohmann::json read_table(const std::string& name) const;
