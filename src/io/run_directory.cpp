@@ -3,10 +3,9 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "rluf/core/error.hpp"
-#include "rluf/core/log.hpp"
+#include "rluf/io/csv.hpp"
 #include "rluf/io/jsonl.hpp"
 
 namespace rluf {
@@ -20,8 +19,9 @@ std::string stage_mark(const std::string& path, const std::string& stage) {
 
 }  // namespace
 
-RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention)
-    : path_(path), comm_(comm), retention_(retention) {
+RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention,
+                           const std::vector<std::string>& metrics_also)
+    : path_(path), comm_(comm), retention_(retention), metrics_(path, metrics_also) {
   guarded(comm, [&] {
     if (comm.rank() != 0) return;
     try {
@@ -41,7 +41,9 @@ RunDirectory::RunDirectory(const std::string& path, const Communicator& comm, co
 }
 
 void RunDirectory::write_table(const std::string& name, const Json& content) const {
-  if (comm_.rank() == 0) write_json(table(name), content);
+  if (comm_.rank() != 0) return;
+  write_text(path_ + "/tables/" + name + ".csv", csv_of(content));
+  write_json(table(name), content);
 }
 
 bool RunDirectory::has_table(const std::string& name) const { return fs::exists(table(name)); }
@@ -49,40 +51,11 @@ Json RunDirectory::read_table(const std::string& name) const { return read_json(
 
 void RunDirectory::append_metrics(const std::string& stage, std::int64_t step,
                                   const std::map<std::string, double>& metrics) const {
-  if (comm_.rank() != 0) return;
-  const std::string path = path_ + "/metrics.csv";
-  const bool fresh = !fs::exists(path);
-  std::ofstream file(path, std::ios::app);
-  if (fresh) file << "time_seconds,stage,step,name,value\n";
-  file.precision(9);
-  for (const auto& [name, value] : metrics)
-    file << std::fixed << static_cast<double>(std::time(nullptr)) << std::defaultfloat << ',' << stage << ',' << step
-         << ',' << name << ',' << value << '\n';
-  file.flush();
-  if (!file)
-    log_warning(
-        concat("cannot write ", path, " (the disk may be full): metrics of ", stage, " step ", step, " are lost"));
+  if (comm_.rank() == 0) metrics_.append({static_cast<double>(std::time(nullptr)), stage, step, metrics});
 }
 
 void RunDirectory::cut_metrics(const std::string& stage, std::int64_t step) const {
-  const std::string path = path_ + "/metrics.csv";
-  if (comm_.rank() != 0 || !fs::exists(path)) return;
-  std::ifstream file(path);
-  std::string line, kept;
-  bool cut = false;
-  while (std::getline(file, line)) {
-    std::istringstream fields(line);
-    std::string time, row_stage, row_step;
-    std::getline(fields, time, ',');
-    std::getline(fields, row_stage, ',');
-    std::getline(fields, row_step, ',');
-    if (row_stage == stage && std::atoll(row_step.c_str()) > step) {
-      cut = true;
-    } else {
-      kept += line + "\n";
-    }
-  }
-  if (cut) write_text(path, kept);
+  if (comm_.rank() == 0) metrics_.cut(stage, step);
 }
 
 Json RunDirectory::portable(const Json& identity) const {

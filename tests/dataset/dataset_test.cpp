@@ -208,6 +208,99 @@ TEST_F(DatasetTest, PairsAndPromptsKeepEqualPromptsOnOneSide) {
   EXPECT_THROW(LabelledData(folder_ + "/pairs/data/helpfulness.h5", Split::kTrain, comm_), Error);
 }
 
+TEST_F(DatasetTest, LayoutsOfPairsGiveTheSameFile) {
+  std::string responses, conversations, transcripts, labelled;
+  for (int i = 0; i < 60; ++i) {
+    const std::string q = concat("p", i), good = concat("good ", i), bad = concat("bad ", i);
+    const auto conversation = [&](const std::string& response) -> Json {
+      return {{{"role", "user"}, {"content", q}}, {{"role", "assistant"}, {"content", response}}};
+    };
+    const auto transcript = [&](const std::string& response) {
+      return "\n\nHuman: " + q + "\n\nAssistant: " + response;
+    };
+    responses += Json{{"prompt", q}, {"chosen", good}, {"rejected", bad}}.dump() + "\n";
+    conversations += Json{{"chosen", conversation(good)}, {"rejected", conversation(bad)}}.dump() + "\n";
+    transcripts += Json{{"chosen", transcript(good)}, {"rejected", transcript(bad)}}.dump() + "\n";
+    labelled += Json{{"prompt", q}, {"completion", good}, {"label", true}}.dump() + "\n";
+  }
+  // The partners stand elsewhere in the file, so that other ranks read them.
+  for (int i = 59; i >= 0; --i)
+    labelled += Json{{"prompt", concat("p", i)}, {"completion", concat("bad ", i)}, {"label", false}}.dump() + "\n";
+  labelled += Json{{"prompt", "p7"}, {"completion", "left over"}, {"label", true}}.dump() + "\n";
+  DataOptions options;
+  std::vector<std::string> written;
+  for (const auto& [name, text] : {std::pair{"responses", responses},
+                                   {"conversations", conversations},
+                                   {"transcripts", transcripts},
+                                   {"labelled", labelled}}) {
+    options.helpfulness_pairs = file("pairs.jsonl", text);
+    run(options, name, comm_);
+    comm_.barrier();
+    const Json table = read_json(folder_ + "/" + name + "/tables/dataset.json")["helpfulness"];
+    EXPECT_EQ(table["layout"], name);
+    const bool unpaired = std::string(name) == "labelled";
+    EXPECT_EQ(table["read"], unpaired ? 121 : 60);
+    EXPECT_EQ(table.value("no_partner", -1), unpaired ? 1 : -1);
+    EXPECT_EQ(table.value("partners", -1), unpaired ? 60 : -1);
+    EXPECT_EQ(table["train"].get<int>() + table["holdout"].get<int>(), 60);
+    std::string all;
+    const ModelText model(Tokenizer::from_folder(folder_ + "/base"), "chatml");
+    for (const Split split : {Split::kTrain, Split::kHoldout}) {
+      const PairData data(folder_ + "/" + name + "/data/helpfulness.h5", split, comm_);
+      for (std::int64_t i = 0; i < data.chosen().size(); ++i)
+        all += model.tokenizer.decode(data.chosen().document(i).tokens, true) + " > " +
+               model.tokenizer.decode(data.rejected().document(i).tokens, true) + "\n";
+    }
+    written.push_back(all);
+  }
+  EXPECT_NE(written[0].find("p7<|im_end|>\n<|im_start|>assistant\ngood 7<|im_end|> > "), std::string::npos)
+      << written[0];
+  for (const std::string& other : written) EXPECT_EQ(other, written[0]);
+}
+
+TEST_F(DatasetTest, ScoresBecomeMargins) {
+  std::string scored, contradicting;
+  for (int i = 0; i < 20; ++i) {
+    for (const double score : {1.0, 4.0, 2.5, 2.0})
+      scored += Json{{"prompt", concat("p", i)}, {"response", concat("r", score)}, {"score", score}}.dump() + "\n";
+    contradicting +=
+        Json{{"prompt", concat("p", i)}, {"chosen", "a"}, {"rejected", "b"}, {"score_chosen", i}, {"score_rejected", 5}}
+            .dump() +
+        "\n";
+  }
+  DataOptions options;
+  options.holdout_share = 0;
+  options.helpfulness_pairs = file("scored.jsonl", scored);
+  options.safety_pairs = file("contradicting.jsonl", contradicting);
+  run(options, "scores", comm_);
+  comm_.barrier();
+  const Json table = read_json(folder_ + "/scores/tables/dataset.json");
+  EXPECT_EQ(table["helpfulness"]["train"], 40);
+  EXPECT_EQ(table["helpfulness"]["no_partner"], 0);
+  EXPECT_EQ(table["safety"]["contradicting_scores"], 5);
+  EXPECT_EQ(table["safety"]["train"], 15);
+  const PairData helpful(folder_ + "/scores/data/helpfulness.h5", Split::kTrain, comm_);
+  const std::vector<float> margins = helpful.margins();
+  EXPECT_EQ(std::count(margins.begin(), margins.end(), 3.0f), 20);
+  EXPECT_EQ(std::count(margins.begin(), margins.end(), 0.5f), 20);
+  const PairData safe(folder_ + "/scores/data/safety.h5", Split::kTrain, comm_);
+  EXPECT_EQ(safe.margins().back(), 14.0f);
+}
+
+TEST_F(DatasetTest, AFileOfPairsHasOneLayout) {
+  DataOptions options;
+  const auto expect = [&](const std::string& text, const std::string& part) {
+    options.helpfulness_pairs = file("pairs.jsonl", text);
+    EXPECT_NE(message_of(options, ExitCode::kBadData).find(part), std::string::npos) << part;
+  };
+  const std::string good = R"({"prompt":"q","chosen":"a","rejected":"b"})";
+  expect("\n{\"text\":\"q\"}\n", "pairs.jsonl:2: no layout of preferences has these fields");
+  expect(good + "\n\n" + R"({"prompt":"q","completion":"a","label":true})",
+         "pairs.jsonl:3: the row has the layout \"labelled\"");
+  expect(R"({"prompt":"q","completion":"a","label":true})", "no prompt has two responses of which one is better");
+  expect("", "holds no rows");
+}
+
 TEST_F(DatasetTest, PromptsCarryTheirConstraints) {
   std::string prompts;
   for (int i = 0; i < 60; ++i) {

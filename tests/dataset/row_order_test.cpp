@@ -21,8 +21,10 @@ OrderKey by_time(const Row& row) { return {row.timestamp, row.line}; }
 /// Row i of a file: times go up and down, every third key occurs again.
 Row row_of(std::int64_t i, int owner) {
   const auto key = static_cast<std::uint64_t>(i % 3 == 0 ? i % 6000 : i);
-  return {
-      .line = i + 1, .timestamp = i * 7919 % 1009, .key = {siphash({1, 2}, std::to_string(key)), key}, .owner = owner};
+  return {.line = i + 1,
+          .timestamp = i * 7919 % 1009,
+          .key = {siphash({1, 2}, std::to_string(key)), key},
+          .owners = {owner, owner}};
 }
 
 class RowOrderTest : public testing::Test {

@@ -22,6 +22,11 @@ def numbers(folder):
         rows = list(csv.DictReader(file))
     keys = [(row["stage"], row["step"], row["name"]) for row in rows if row["step"] != "0"]
     check(len(keys) == len(set(keys)), f"{folder}: a row of metrics.csv stands twice")
+    lines = [json.loads(line) for line in open(folder / "metrics.jsonl")]
+    flat = [(row["stage"], str(row["step"]), name, f"{value:.9g}") for row in lines for name, value in row.items()
+            if name not in ("time_seconds", "stage", "step") and value is not None]
+    finite = [(row["stage"], row["step"], row["name"], row["value"]) for row in rows if row["value"].lstrip("-") not in ("nan", "inf")]
+    check(flat == finite, f"{folder}: metrics.jsonl is not metrics.csv: {[pair for pair in zip(flat, finite) if pair[0] != pair[1]][:3]}")
     return {(row["stage"], row["step"], row["name"]): float(row["value"]) for row in rows
             if "second" not in row["name"] and "memory" not in row["name"]}
 

@@ -19,7 +19,8 @@ def rluf(*arguments, ranks=0, **more):
 
 def results_of(directory):
     """What a run has made, by name: all but the log, and what says how the last start was given."""
-    aside = {"log.txt", "used.ini", "metrics.csv", "run.json", "status.json", "starts.jsonl"}
+    aside = {"log.txt", "used.ini", "metrics.csv", "metrics.jsonl", "run.json", "run.csv", "status.json", "starts.jsonl",
+             "events.out.tfevents.0.rluf"}
     return {path.relative_to(directory): path.read_bytes() for path in sorted(directory.rglob("*"))
             if path.is_file() and path.name not in aside and path.parent.name != "stages"}
 

@@ -39,8 +39,36 @@ for path in ("used.ini", "log.txt", "metrics.csv", "report.html", *[f"stages/{st
     check((run / path).is_file(), f"the run has no {path}")
 for stage in ("sft", "love", "helpfulness", "safety", "policy_w0.0", "policy_w0.3"):
     check(list((run / "checkpoints" / stage).glob("step_*.h5")), f"no checkpoint of {stage}")
-for path in (run / "tables").glob("*.json"):
-    json.loads(path.read_text())
+
+
+def table_rows(value, record="", name=""):
+    """What the CSV of a table must hold: (record, name, value)."""
+    if not isinstance(value, (dict, list)) or not value:
+        return [(record, name, value)]
+    parts = value if isinstance(value, dict) else dict(enumerate(value))
+    kinds = [isinstance(part, (dict, list)) for part in value] if isinstance(value, list) else [isinstance(part, dict) for part in value.values()]
+    begins_records = any(kinds) if isinstance(value, list) else all(kinds)
+    rows = []
+    for key, part in parts.items():
+        path = (record, name, str(key)) if begins_records else (name, str(key))
+        path = ".".join(word for word in path if word)
+        rows += table_rows(part, path, "") if begins_records else table_rows(part, record, path)
+    return rows
+
+
+def is_text_of(text, value):
+    return text == (value or "") if isinstance(value, str) or value is None else json.loads(text) == value
+
+
+tables = sorted((run / "tables").glob("*.json"))
+check([path.stem for path in tables] == sorted(path.stem for path in (run / "tables").glob("*.csv")) and len(tables) >= 9, "a CSV of each table")
+for path in tables:
+    with open(path.with_suffix(".csv"), newline="") as file:
+        head, *rows = csv.reader(file)
+    expected = table_rows(json.loads(path.read_text()))
+    check(head == ["record", "name", "value"] and [tuple(row[:2]) for row in rows] == [row[:2] for row in expected], f"rows of {path.stem}.csv")
+    check(all(len(row) == 3 and is_text_of(row[2], want[2]) for row, want in zip(rows, expected)), f"values of {path.stem}.csv")
+check(len({row[0] for row in csv.reader(open(run / "tables/dataset.csv"))}) == 6, "records of dataset.csv: the head and five inputs")
 check(not list(run.rglob("*.part")), "temporary files are left")
 metrics = list(csv.DictReader(open(run / "metrics.csv")))
 check({"time_seconds", "stage", "step", "name", "value"} == set(metrics[0]), "columns of metrics.csv")
@@ -177,4 +205,4 @@ for launcher in launchers:
 piped = rluf(*simulate[1:], f"--run.directory={work}/piped")
 check("\r" not in piped.stderr and "\x1b" not in piped.stderr, "no rewriting where nobody watches")
 shutil.rmtree(work)
-finish(52)
+finish(56)

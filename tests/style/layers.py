@@ -41,6 +41,7 @@ homes = [
     (r"pcre2.*", {"tokenizer"}),
     (r"boost/program_options.*", {"config"}),
     (r"boost/math/.*", {"statistics"}),
+    (r"boost/crc\.hpp", {"io"}),
     (r"boost/iostreams.*|zlib\.h", {"io"}),
     (r"Kokkos_.*", {"kernels", "parallel"}),
     (r"torch/torch\.h", {"model", *stages}),

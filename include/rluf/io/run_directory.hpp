@@ -1,19 +1,23 @@
 #pragma once
-/// The run directory: used.ini, log.txt, metrics.csv, tables/, data/, checkpoints/STAGE/, models/, report.html.
+/// The run directory: used.ini, log.txt, metrics.csv, tables/, data/, checkpoints/STAGE/, models/, report.html, and on
+/// demand metrics.jsonl and tensorboard/.
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "rluf/io/checkpoint.hpp"
+#include "rluf/io/metrics_files.hpp"
 #include "rluf/parallel/communicator.hpp"
 
 namespace rluf {
 
 class RunDirectory {
  public:
-  /// Makes the folders on rank 0. @collective @throws Error(kBadInput) if not writable
-  RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention = {});
+  /// Makes the folders on rank 0. `metrics_also`: see MetricsFiles. @collective @throws Error(kBadInput) if not
+  /// writable
+  RunDirectory(const std::string& path, const Communicator& comm, const Retention& retention = {},
+               const std::vector<std::string>& metrics_also = {});
   const std::string& path() const { return path_; }
   std::string data(const std::string& name) const { return path_ + "/data/" + name; }
   std::string model(const std::string& name) const { return path_ + "/models/" + name; }
@@ -21,11 +25,11 @@ class RunDirectory {
   const Retention& retention() const { return retention_; }  ///< of checkpoints
   std::string table(const std::string& name) const { return path_ + "/tables/" + name + ".json"; }
 
-  /// Rank 0 writes the table; the others return at once. Not collective.
+  /// Rank 0 writes the table, as NAME.json and by csv_of as NAME.csv; the others return at once. Not collective.
   void write_table(const std::string& name, const nlohmann::json& table) const;
   bool has_table(const std::string& name) const;
   nlohmann::json read_table(const std::string& name) const;
-  /// Appends a row "time_seconds,stage,step,name,value" for each metric to metrics.csv (rank 0 only).
+  /// Appends a row for each metric to metrics.csv, and to its other forms (rank 0 only).
   void append_metrics(const std::string& stage, std::int64_t step, const std::map<std::string, double>& metrics) const;
   /// Removes the rows of `stage` after `step`, so that a resumed stage writes none twice (rank 0 only).
   void cut_metrics(const std::string& stage, std::int64_t step) const;
@@ -45,6 +49,7 @@ class RunDirectory {
   std::string path_;
   Communicator comm_;
   Retention retention_;
+  MetricsFiles metrics_;
 };
 
 }  // namespace rluf

@@ -21,7 +21,8 @@ struct RunOptions {
   std::string device = "auto";
   Retention checkpoints;  ///< how checkpoints are written, and which of a stage stay
   std::string checkpoint_writes = "background";
-  std::int64_t threads = 0;  ///< a rank; 0: cores of the node / ranks on it
+  std::vector<std::string> metrics = {"jsonl", "tensorboard"};  ///< forms besides metrics.csv
+  std::int64_t threads = 0;                                     ///< a rank; 0: cores of the node / ranks on it
   double watchdog_seconds = 1800;
   double walltime_minutes = 0;  ///< 0: what the batch system says, if it does
   double walltime_margin_seconds = 60;

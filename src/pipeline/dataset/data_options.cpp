@@ -6,10 +6,14 @@ void DataOptions::describe(OptionTable& table) {
   table.section("data", "The logs and comparisons that are learned from; inputs that are not given are skipped.");
   table.add("interactions", &interactions,
             {.text = "log of conversations with signals: JSON lines, plain or gzip", .allow_empty = true});
-  table.add("helpfulness_pairs", &helpfulness_pairs,
-            {.text = "prompt, chosen and rejected response, by helpfulness: JSON lines", .allow_empty = true});
-  table.add("safety_pairs", &safety_pairs,
-            {.text = "prompt, chosen and rejected response, by safety: JSON lines", .allow_empty = true});
+  table.add(
+      "helpfulness_pairs", &helpfulness_pairs,
+      {.text = "preferences by helpfulness: JSON lines in one layout, that of the first row: prompt, chosen, rejected "
+               "(and margin, or score_chosen and score_rejected); chosen and rejected as lists of messages, or as "
+               "\"\\n\\nHuman: ... \\n\\nAssistant: ...\", that begin with the same prompt; prompt, completion or "
+               "response, and label or score, where the best response to a prompt is compared with the worst",
+       .allow_empty = true});
+  table.add("safety_pairs", &safety_pairs, {.text = "preferences by safety, in the same layouts", .allow_empty = true});
   table.add("prompts", &prompts, {.text = "prompts that policies answer: JSON lines", .allow_empty = true});
   table.add("sft", &sft,
             {.text = "prompt and response pairs for supervised training: JSON lines", .allow_empty = true});

@@ -98,12 +98,16 @@ Rows sort_rows(const Rows& rows, const Order& order, const Communicator& comm) {
       rows, rank_of, [&](const Row& a, const Row& b) { return order(a) < order(b); }, comm);
 }
 
-Rows mark_repeated(const Rows& rows, const Order& order, const Communicator& comm) {
+Rows rows_by_key(const Rows& rows, const Order& order, const Communicator& comm) {
   // Equal keys meet on the rank that the key itself names.
   const auto rank_of = [&](const Row& row) { return row.key[0] % static_cast<std::uint64_t>(comm.size()); };
   const auto place = [&](const Row& row) { return std::pair(row.key, order(row)); };
-  const Rows together = deal_out(
+  return deal_out(
       rows, rank_of, [&](const Row& a, const Row& b) { return place(a) < place(b); }, comm);
+}
+
+Rows mark_repeated(const Rows& rows, const Order& order, const Communicator& comm) {
+  const Rows together = rows_by_key(rows, order, comm);
   Rows marked(rows.beside());
   guarded(comm, [&] {
     std::optional<std::array<std::uint64_t, 2>> key_before;

@@ -15,6 +15,10 @@ using Order = std::function<OrderKey(const Row&)>;
 /// @memory bounded: sorted runs wait on the disk and are merged
 Rows sort_rows(const Rows& rows, const Order& order, const Communicator& comm);
 
+/// Everyone's rows, dealt out by their keys: those of one key are on one rank, one after another in the order.
+/// @collective @memory bounded, as in sort_rows
+Rows rows_by_key(const Rows& rows, const Order& order, const Communicator& comm);
+
 /// Everyone's rows, dealt out by their keys; all that have the key of a row which is earlier in the order are marked as
 /// dropped, the others as kept. @collective @memory bounded, as in sort_rows
 Rows mark_repeated(const Rows& rows, const Order& order, const Communicator& comm);

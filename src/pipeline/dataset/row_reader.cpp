@@ -45,7 +45,7 @@ Rows read_rows(const std::string& path, std::int64_t max_rows, const std::string
                const std::function<void(const Json&, const Place&, Row&)>& fill) {
   Rows mine(beside);
   for_each_shared_row(path, max_rows, "dataset", comm, [&](std::int64_t line, const Json& json) {
-    Row row{.line = line, .owner = comm.rank()};
+    Row row{.line = line, .owners = {comm.rank(), comm.rank()}};
     fill(json, {path, line}, row);
     mine.append(row);
   });

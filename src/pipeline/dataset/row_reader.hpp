@@ -27,7 +27,7 @@ std::vector<Message> context_of(const Json& row, const Place& place);
 /// Adds truncation counts of a rendered document to a row.
 void count_truncation(Row& row, const RenderedDocument& rendered);
 
-/// Parses this rank's lines (line i mod size); fill(json, place, row) sets all but line and owner. Blank lines are no
+/// Parses this rank's lines (line i mod size); fill(json, place, row) sets all but line and owners. Blank lines are no
 /// rows. `beside`: where the rows wait. @return this rank's rows. @collective
 /// @throws Error(kBadData) naming FILE:LINE, or for an empty file
 Rows read_rows(const std::string& path, std::int64_t max_rows, const std::string& beside, const Communicator& comm,

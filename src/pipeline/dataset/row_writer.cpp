@@ -16,7 +16,7 @@ at::Tensor fetch(const std::vector<Row>& rows, std::size_t which, at::ScalarType
   std::vector<std::vector<Spooled>> ask(num_ranks);
   std::int64_t num_bytes = 0;
   for (const Row& row : rows) {
-    ask[static_cast<std::size_t>(row.owner)].push_back(row.texts[which]);
+    ask[static_cast<std::size_t>(row.owners[which])].push_back(row.texts[which]);
     num_bytes += row.texts[which].num_bytes;
   }
   const auto asked = exchanged(ask, comm);
@@ -35,7 +35,7 @@ at::Tensor fetch(const std::vector<Row>& rows, std::size_t which, at::ScalarType
   for (const std::string& text : answers) next.push_back(text.data());
   char* to = static_cast<char*>(texts.data_ptr());
   for (const Row& row : rows) {
-    const char*& from = next[static_cast<std::size_t>(row.owner)];
+    const char*& from = next[static_cast<std::size_t>(row.owners[which])];
     to = std::copy_n(from, row.texts[which].num_bytes, to);
     from += row.texts[which].num_bytes;
   }

@@ -32,18 +32,19 @@ class ByteSpool {
 
 /// Where one text of a row waits: on which rank is known from the row.
 struct Spooled {
-  std::int64_t offset = 0;  ///< in the owner's spool
+  std::int64_t offset = 0;  ///< in its owner's spool
   std::int32_t num_bytes = 0;
   std::int32_t response_start = 0;  ///< @unit tokens
 };
 
-/// A row without its texts; 96 bytes, whatever the texts hold.
+/// A row without its texts; 104 bytes, whatever the texts hold.
 struct Row {
   std::int64_t line = 0, timestamp = 0, user = 0;
-  std::array<std::uint64_t, 2> key{};  ///< hash of what makes two rows duplicates
-  double value = 0;                    ///< label or margin
-  std::int32_t owner = 0, truncated_tokens = 0, dropped_messages = 0;
-  std::int32_t dropped = 0;      ///< 1: read and counted, but not written
+  std::array<std::uint64_t, 2> key{};    ///< hash of what makes two rows duplicates
+  double value = 0;                      ///< label or margin
+  std::array<std::int32_t, 2> owners{};  ///< the ranks that parsed the texts
+  std::int32_t truncated_tokens = 0, dropped_messages = 0;
+  std::int32_t dropped = 0;      ///< not 0: read and counted, but not written, for this reason
   std::array<Spooled, 2> texts;  ///< response and facts; chosen and rejected; prompt tokens and text
 };
 

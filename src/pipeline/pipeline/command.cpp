@@ -252,7 +252,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
   if (line.command == "export") return tool_export(config, line.operands, grid);
   if (line.validate) return validate_inputs(config, line.command, grid);
 
-  const RunDirectory directory(config.run.directory, grid.world, config.run.checkpoints);
+  const RunDirectory directory(config.run.directory, grid.world, config.run.checkpoints, config.run.metrics);
   // Errors in the options of a start that cannot work end it before it touches lock or log.
   plan_stages(line.command, config, table, directory, grid.world);
   const double seconds_left = job_seconds_left(config.run);

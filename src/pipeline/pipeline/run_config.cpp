@@ -31,6 +31,11 @@ void RunOptions::describe(OptionTable& table) {
   table.add("checkpoint_writes", &checkpoint_writes,
             {.text = "background: training goes on while a copy in memory is written; immediate: it waits",
              .choices = {"background", "immediate"}});
+  table.add("metrics", &metrics,
+            {.text = "forms of the metrics besides metrics.csv: metrics.jsonl, an object a step; event files for "
+                     "TensorBoard below tensorboard/",
+             .choices = {"jsonl", "tensorboard"},
+             .allow_empty = true});
   table.add("walltime_minutes", &walltime_minutes,
             {.text = "time that the job has from its start; it stops with a checkpoint before. 0: what Slurm says "
                      "(SLURM_JOB_END_TIME), else no limit",

@@ -121,18 +121,19 @@ void tool_export(const RunConfig& config, const std::vector<std::string>& operan
     if (std::filesystem::equivalent(from, to, missing))
       fail_input(concat("cannot export ", from, " to itself"), "the original weights would be lost",
                  "name another folder");
-    const Llama model = Llama::load(from, at::kCPU);
-    const std::string reward = from + "/rluf_reward.json";
-    const Json calibration = std::filesystem::exists(reward) ? read_json(reward) : Json();
     try {
       std::filesystem::create_directories(to);
     } catch (const std::filesystem::filesystem_error& error) {
       fail_input(concat("cannot write to ", to), error.code().message(), "choose a folder that you may write to");
     }
-    if (!calibration.is_null()) write_json(to + "/rluf_reward.json", calibration);
-    model.save(to, Tokenizer::from_folder(from).path(), config.model.save_dtype);
+    const bool is_reward = std::filesystem::exists(from + "/rluf_reward.json");
+    if (is_reward) {
+      RewardModel::load(from, config.model, at::kCPU).save(to, config.model.save_dtype);
+    } else {
+      Llama::load(from, at::kCPU).save(to, Tokenizer::from_folder(from).path(), config.model.save_dtype);
+    }
     log_info(concat("exported ", from, " to ", to, " as ", config.model.save_dtype,
-                    calibration.is_null() ? "" : ", with its calibration"));
+                    is_reward ? ", with its calibration" : ""));
   });
 }
 

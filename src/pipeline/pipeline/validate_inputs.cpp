@@ -1,6 +1,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <functional>
 #include <map>
 
 #include "rluf/core/error.hpp"
@@ -8,6 +9,7 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/io/safetensors.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/dataset/pair_layouts.hpp"
 #include "rluf/pipeline/evaluation/candidates.hpp"
 #include "rluf/pipeline/pipeline/tools.hpp"
 #include "rluf/pipeline/signals/interaction.hpp"
@@ -44,8 +46,8 @@ class InputCheck {
   void data() const {
     const DataOptions& data = config_.data;
     interactions();
-    rows("data.helpfulness_pairs", data.helpfulness_pairs, {"prompt", "chosen", "rejected"});
-    rows("data.safety_pairs", data.safety_pairs, {"prompt", "chosen", "rejected"});
+    pairs("data.helpfulness_pairs", data.helpfulness_pairs);
+    pairs("data.safety_pairs", data.safety_pairs);
     rows("data.prompts", data.prompts, {"prompt"});
     rows("data.sft", data.sft, {"prompt", "response"});
     if (command_ == "dataset" && data.interactions.empty() && data.helpfulness_pairs.empty() &&
@@ -108,14 +110,35 @@ class InputCheck {
     return config_.run.simulate && path.starts_with(config_.run.directory + "/world/") && !fs::exists(path);
   }
 
+  void pairs(const std::string& option, const std::string& path) const {
+    if (path.empty() || is_made_later(path)) return;
+    const PairLayout layout = layout_of_file(path);
+    look_at_rows(option, path, [&](std::int64_t number, const Json& row) {
+      if (is_unpaired(layout)) {
+        read_rated(row, layout, path, number);
+      } else {
+        read_pair(row, layout, path, number);
+      }
+    });
+  }
+
   void rows(const std::string& option, const std::string& path, const std::vector<std::string>& fields) const {
     if (path.empty() || is_made_later(path)) return;
+    look_at_rows(option, path,
+                 [&](std::int64_t number, const Json& row) { check_fields(option, path, number, row, fields); });
+  }
+
+  void look_at_rows(const std::string& option, const std::string& path,
+                    const std::function<void(std::int64_t, const Json&)>& check) const {
     LineReader reader(path);
     std::string line;
     std::int64_t checked = 0;
     while (checked < kRowsChecked && reader.next(line)) {
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
-      row(option, path, reader.line_number(), line, fields);
+      const Json row = Json::parse(line, nullptr, false);
+      if (row.is_discarded() || !row.is_object())
+        fail_data(concat(path, ":", reader.line_number(), ": broken JSON"), "rows are JSON objects", "check the file");
+      check(reader.line_number(), row);
       ++checked;
     }
     if (checked == 0)
@@ -123,11 +146,8 @@ class InputCheck {
     say(concat(option, " = ", path, ": readable, the first ", checked, " rows have their fields"));
   }
 
-  void row(const std::string& option, const std::string& path, std::int64_t number, const std::string& line,
-           const std::vector<std::string>& fields) const {
-    const Json row = Json::parse(line, nullptr, false);
-    if (row.is_discarded() || !row.is_object())
-      fail_data(concat(path, ":", number, ": broken JSON"), "rows are JSON objects", "check the file");
+  void check_fields(const std::string& option, const std::string& path, std::int64_t number, const Json& row,
+                    const std::vector<std::string>& fields) const {
     for (const std::string& name : fields) {
       if (name == "messages" || name == "prompt") {
         messages_of(row, path, number);

@@ -3,12 +3,56 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/scoring.hpp"
 
 namespace rluf {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A special token that no document ends in, for batches of unequal length. transformers takes the score at the last
+/// token that is not padding; were the end mark the padding, it would take the token before it.
+std::optional<std::string> padding_token(const ModelText& text) {
+  for (const char* token : {"<|finetune_right_pad_id|>", "<pad>", "<|endoftext|>", "<|end_of_text|>", "<unk>",
+                            "<|im_start|>", "<|start_header_id|>"})
+    if (const auto id = text.tokenizer.special_id(token); id && *id != text.chat.stop_ids()[0]) return token;
+  return std::nullopt;
+}
+
+void set_padding_of_file(const std::string& path, Json content, const std::optional<std::string>& padding) {
+  content["pad_token"] = padding ? Json(*padding) : Json();
+  write_json(path, content);
+}
+
+/// Makes model and tokenizer of a saved folder name the same padding. Not collective.
+void set_padding(const std::string& folder, const ModelText& text) {
+  const auto padding = padding_token(text);
+  const std::string end_mark = text.tokenizer.decode({text.chat.stop_ids()[0]}, true);
+  const std::string map = folder + "/special_tokens_map.json", settings = folder + "/tokenizer_config.json";
+  if (fs::exists(map)) set_padding_of_file(map, read_json(map), padding);
+  if (fs::exists(settings)) {
+    set_padding_of_file(settings, read_json(settings), padding);
+  } else if (fs::exists(folder + "/tokenizer.json")) {
+    set_padding_of_file(settings,
+                        {{"tokenizer_class", "PreTrainedTokenizerFast"},
+                         {"model_input_names", {"input_ids", "attention_mask"}},
+                         {"eos_token", end_mark}},
+                        padding);
+  }
+  if (!padding)
+    log_warning(concat(folder, ": the tokenizer has no special token but ", end_mark,
+                       ", in which documents end: other programs must score one document at a time, without padding"));
+  Json config = read_json(folder + "/config.json");
+  config["pad_token_id"] = padding ? Json(*text.tokenizer.special_id(*padding)) : Json();
+  write_json(folder + "/config.json", config);
+}
+
+}  // namespace
 
 std::vector<double> response_tokens(const DocumentStore& store) {
   std::vector<double> counts;
@@ -54,7 +98,7 @@ RewardScores RewardModel::scores(const DocumentStore& store, std::int64_t micro_
 RewardModel RewardModel::load(const std::string& folder, const ModelOptions& options, at::Device device,
                               const LayoutPointer& layout) {
   const std::string path = folder + "/rluf_reward.json";
-  if (!std::filesystem::exists(path))
+  if (!fs::exists(path))
     fail_input(concat(folder, " is no reward model of rluf"),
                "rluf_reward.json, which says how scores become probabilities, is missing",
                "run the reward stage first, or name a folder that it made");
@@ -79,7 +123,7 @@ RewardModel RewardModel::load(const std::string& folder, const ModelOptions& opt
   }
   const Calibration& calibration = reward.calibration;
   if (calibration.logits.size() != calibration.probabilities.size() ||
-      !std::is_sorted(calibration.logits.begin(), calibration.logits.end(), std::less_equal<>()))
+      std::ranges::adjacent_find(calibration.logits, std::greater_equal<>()) != calibration.logits.end())
     fail_input(concat(path, ": logits do not rise, or are not as many as probabilities"),
                "scores could not become probabilities", "run the reward stage again");
   if (reward.model.config().num_scores < 1)
@@ -89,8 +133,10 @@ RewardModel RewardModel::load(const std::string& folder, const ModelOptions& opt
 }
 
 void RewardModel::save(const std::string& folder, const std::string& dtype) const {
-  if (!model.layout() || model.layout()->grid.world.rank() == 0) {
-    std::filesystem::create_directories(folder);
+  const Communicator self = Communicator::self(), &all = model.layout() ? model.layout()->grid.world : self;
+  guarded(all, [&] {
+    if (all.rank() != 0) return;
+    fs::create_directories(folder);
     write_json(folder + "/rluf_reward.json", {{"objective", calibration.objective},
                                               {"kind", calibration.kind},
                                               {"prior_correction", calibration.prior_correction},
@@ -102,8 +148,11 @@ void RewardModel::save(const std::string& folder, const std::string& dtype) cons
                                               {"length_center", calibration.length_center},
                                               {"heads", calibration.heads},
                                               {"lower_deviations", calibration.lower_deviations}});
-  }
+  });
   model.save(folder, text->tokenizer.path(), dtype);
+  guarded(all, [&] {
+    if (all.rank() == 0) set_padding(folder, *text);
+  });
 }
 
 }  // namespace rluf

@@ -31,6 +31,9 @@ struct RewardModel {
   /// As Llama::load and save: collective over all ranks of a layout; rank 0 writes.
   static RewardModel load(const std::string& folder, const ModelOptions& options, at::Device device,
                           const LayoutPointer& layout = nullptr);
+  /// The folder is also one of LlamaForSequenceClassification with a label a head, whose logits are the raw scores
+  /// (length_bias and heads_score are rluf's alone): padding is a token that ends no document. So transformers needs
+  /// the text as the chat template makes it, up to the end mark.
   void save(const std::string& folder, const std::string& dtype) const;
 
  private:
