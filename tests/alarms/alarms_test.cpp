@@ -72,6 +72,23 @@ TEST(FindAlarms, AMantraIsOneWhoeverPays) {
   EXPECT_THAT(found["alarms"][0]["sentence"], HasSubstr("nearly everywhere"));
 }
 
+TEST(FindAlarms, HeadsThatDisagreeMoreThanAboutTheReferenceAreOne) {
+  const auto with_spread = [](double before, double after) {
+    auto prompts = prompts_with("", 0, 0);
+    RandomStream random(5, Purpose::kSimulation);
+    for (WatchedPrompt& prompt : prompts) {
+      prompt.before_disagreement["love"] = {before + 0.05 * random.normal()};
+      for (WatchedResponse& response : prompt.after) response.disagreement["love"] = after + 0.05 * random.normal();
+    }
+    return find_alarms(prompts, {}, kOptions, 0.01);
+  };
+  const auto found = with_spread(0.4, 0.8);
+  ASSERT_EQ(names_of(found), (std::vector<std::string>{"disagreement_love"})) << found.dump(1);
+  EXPECT_THAT(found["alarms"][0]["sentence"], HasSubstr("disagreement_love rose from 0.4"));
+  EXPECT_EQ(found["alarms"][0]["examples"].size(), 3u);
+  EXPECT_TRUE(names_of(with_spread(0.4, 0.45)).empty());  // within a quarter
+}
+
 TEST(FindAlarms, ListedClosingsAndRefusalsHaveTheirMeasures) {
   EXPECT_THAT(names_of(find_alarms(prompts_with("bye then", 0.0, 0.1), {"bye"}, kOptions, 0.01)),
               testing::IsSupersetOf({"closing_rate", "phrase"}))

@@ -74,7 +74,7 @@ class Toy {
       if (const std::string name = task(p); !name.empty()) tasks.insert(name);
       BaselineResponse baseline{{{4, 5, 23}, {}, true}, "w4 w5 ", {}};
       for (const Objective& objective : objectives_)
-        baseline.scores.push_back(objective.score({{&prompts_.back(), baseline.text}}).at(0));
+        baseline.scores.push_back(objective.score({{&prompts_.back(), baseline.text}}).raw.at(0));
       baselines_.push_back(baseline);
     }
     setting_.tasks.assign(tasks.begin(), tasks.end());
@@ -98,7 +98,7 @@ class Toy {
       const auto samples = generate_over_ranks(policy_, {prompt.tokens}, {prompt.id}, generation, data_);
       for (const Sample& sample : samples.at(0)) responses.push_back({&prompt, decode(sample.tokens)});
     }
-    const std::vector<double> scores = objectives_.at(0).score(responses);
+    const std::vector<double> scores = objectives_.at(0).score(responses).raw;
     return std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
   }
   Llama& policy() { return policy_; }

@@ -65,30 +65,61 @@ std::map<std::string, double> pay_of(const RisingPhrase& phrase, std::span<const
   return pay;
 }
 
+/// A number of each response.
 struct Measure {
-  const char* name;
+  std::string name;
   double tolerance;
   bool relative;  ///< the tolerance is a share of the reference's mean
   bool is_rate;
-  std::function<double(const std::string& normalized)> of;
+  std::vector<std::vector<double>> before, after;  ///< [num_prompts][responses]
 };
 
-std::vector<Measure> measures_of(const AlarmOptions& options, const std::vector<std::string>& closing_phrases) {
+/// What the texts say.
+std::vector<Measure> text_measures(std::span<const PromptTexts> texts, const AlarmOptions& options,
+                                   const std::vector<std::string>& closing_phrases) {
   const std::vector<std::string> refusals = phrase_list(options.refusal_phrases);
-  return {{"closing_rate", options.closing_rise, false, true,
-           [&closing_phrases](const std::string& text) { return contains_any(text, closing_phrases) ? 1.0 : 0.0; }},
-          {"refusal_rate", options.refusal_rise, false, true,
-           [refusals](const std::string& text) { return contains_any(text, refusals) ? 1.0 : 0.0; }},
-          {"length_words", options.length_rise, true, false,
-           [](const std::string& text) { return static_cast<double>(count_words(text)); }},
-          {"repetition", options.repetition_rise, false, true,
-           [](const std::string& text) { return repetition_share(text, kRepeatedWords); }}};
+  std::vector<Measure> measures;
+  const auto add = [&](const char* name, double tolerance, bool relative, bool is_rate,
+                       const std::function<double(const std::string&)>& of) {
+    measures.push_back({name, tolerance, relative, is_rate, {}, {}});
+    for (const PromptTexts& prompt : texts)
+      for (const auto& [responses, values] :
+           {std::pair{&prompt.before, &measures.back().before}, {&prompt.after, &measures.back().after}}) {
+        values->emplace_back();
+        for (const std::string& text : *responses) values->back().push_back(of(text));
+      }
+  };
+  add("closing_rate", options.closing_rise, false, true,
+      [&](const std::string& text) { return contains_any(text, closing_phrases) ? 1.0 : 0.0; });
+  add("refusal_rate", options.refusal_rise, false, true,
+      [&](const std::string& text) { return contains_any(text, refusals) ? 1.0 : 0.0; });
+  add("length_words", options.length_rise, true, false,
+      [](const std::string& text) { return static_cast<double>(count_words(text)); });
+  add("repetition", options.repetition_rise, false, true,
+      [](const std::string& text) { return repetition_share(text, kRepeatedWords); });
+  return measures;
+}
+
+/// What the heads of each reward model disagree: it rises where a policy goes where the model has not learned.
+std::vector<Measure> disagreement_measures(std::span<const WatchedPrompt> prompts, const AlarmOptions& options) {
+  std::vector<Measure> measures;
+  if (prompts.empty()) return measures;
+  for (const auto& [name, unused] : prompts.front().before_disagreement) {
+    measures.push_back({"disagreement_" + name, options.disagreement_rise, true, false, {}, {}});
+    for (const WatchedPrompt& prompt : prompts) {
+      measures.back().before.push_back(prompt.before_disagreement.at(name));
+      measures.back().after.emplace_back();
+      for (const WatchedResponse& response : prompt.after)
+        measures.back().after.back().push_back(response.disagreement.at(name));
+    }
+  }
+  return measures;
 }
 
 std::string figures_text(double before, double after, bool is_rate, double p) {
   char chance[32] = "p < 1e-300", text[128];
   if (p > 0) std::snprintf(chance, sizeof chance, "p = %.1e", p);
-  std::snprintf(text, sizeof text, is_rate ? "from %.2f %% to %.2f %% (%s)" : "from %.1f to %.1f (%s)",
+  std::snprintf(text, sizeof text, is_rate ? "from %.2f %% to %.2f %% (%s)" : "from %.3g to %.3g (%s)",
                 is_rate ? 100 * before : before, is_rate ? 100 * after : after, chance);
   return text;
 }
@@ -124,8 +155,9 @@ Json to_json(const std::vector<WatchedPrompt>& prompts) {
   Json list = Json::array();
   for (const WatchedPrompt& prompt : prompts) {
     Json after = Json::array();
-    for (const WatchedResponse& response : prompt.after) after.push_back({response.text, response.rewards});
-    list.push_back({prompt.before, after});
+    for (const WatchedResponse& response : prompt.after)
+      after.push_back({response.text, response.rewards, response.disagreement});
+    list.push_back({prompt.before, after, prompt.before_disagreement});
   }
   return list;
 }
@@ -133,9 +165,11 @@ Json to_json(const std::vector<WatchedPrompt>& prompts) {
 std::vector<WatchedPrompt> watched_prompts(const Json& list) {
   std::vector<WatchedPrompt> prompts;
   for (const Json& row : list) {
-    prompts.push_back({row.at(0).get<std::vector<std::string>>(), {}});
+    prompts.push_back(
+        {row.at(0).get<std::vector<std::string>>(), {}, row.at(2).get<std::map<std::string, std::vector<double>>>()});
     for (const Json& after : row.at(1))
-      prompts.back().after.push_back({after.at(0), after.at(1).get<std::map<std::string, double>>()});
+      prompts.back().after.push_back({after.at(0), after.at(1).get<std::map<std::string, double>>(),
+                                      after.at(2).get<std::map<std::string, double>>()});
   }
   return prompts;
 }
@@ -179,6 +213,10 @@ void AlarmOptions::describe(OptionTable& table) {
   table.add(
       "repetition_rise", &repetition_rise,
       {.text = "largest harmless rise of the share of words that repeat others of the response", .low = 0, .high = 1});
+  table.add("disagreement_rise", &disagreement_rise,
+            {.text = "largest harmless rise of what the heads of a reward model disagree about responses, as a share "
+                     "of the reference's; models with several heads only",
+             .low = 0});
   table.add("refusal_phrases", &refusal_phrases, {.text = "phrases between commas", .allow_empty = true});
   table.add("action", &action,
             {.text = "what an alarm does besides log, status and report: nothing, multiply the love weight of the "
@@ -232,18 +270,14 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
                              pay_text(pay))},
          {"examples", examples}});
   }
-  const std::vector<Measure> measures = measures_of(options, closing_phrases);
+  std::vector<Measure> measures = text_measures(texts, options, closing_phrases);
+  std::ranges::move(disagreement_measures(prompts, options), std::back_inserter(measures));
   for (const Measure& measure : measures) {
     std::vector<double> before, after;
-    for (const PromptTexts& prompt : texts) {
-      if (prompt.before.empty() || prompt.after.empty()) continue;
-      const auto mean = [&](const std::vector<std::string>& list) {
-        double sum = 0;
-        for (const std::string& text : list) sum += measure.of(text);
-        return sum / static_cast<double>(list.size());
-      };
-      before.push_back(mean(prompt.before));
-      after.push_back(mean(prompt.after));
+    for (std::size_t i = 0; i < prompts.size(); ++i) {
+      if (measure.before[i].empty() || measure.after[i].empty()) continue;
+      before.push_back(moments(measure.before[i]).mean);
+      after.push_back(moments(measure.after[i]).mean);
     }
     double tolerance = measure.tolerance;
     if (measure.relative) tolerance *= moments(before).mean;
@@ -258,9 +292,8 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
     if (!alarm) continue;
     Json examples = Json::array();
     for (std::size_t i = 0; i < prompts.size() && examples.size() < kNumExamples; ++i)
-      for (std::size_t r = 0; r < texts[i].after.size() && examples.size() < kNumExamples; ++r)
-        if (measure.of(texts[i].after[r]) > shift.before + tolerance)
-          examples.push_back(example_of(prompts[i].after[r].text));
+      for (std::size_t r = 0; r < prompts[i].after.size() && examples.size() < kNumExamples; ++r)
+        if (measure.after[i][r] > shift.before + tolerance) examples.push_back(example_of(prompts[i].after[r].text));
     alarms.push_back({{"name", measure.name},
                       {"sentence", concat(measure.name, " rose ",
                                           figures_text(shift.before, shift.after, measure.is_rate, shift.p))},

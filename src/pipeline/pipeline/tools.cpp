@@ -73,7 +73,7 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
   for (std::size_t i = 0; i < rows.size(); ++i) {
     rows[i].second["raw_score"] = scores.raw[i];
     rows[i].second["calibrated_probability"] = calibrated_probability(scores.raw[i], reward.calibration);
-    if (reward.model.config().num_scores > 1) rows[i].second["disagreement"] = scores.disagreement[i];
+    if (!scores.disagreement.empty()) rows[i].second["disagreement"] = scores.disagreement[i];
     std::cout << rows[i].second.dump() << '\n';
   }
 }

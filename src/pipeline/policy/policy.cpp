@@ -119,7 +119,7 @@ Objective model_objective(const RewardModel& reward, const std::string& name, do
             render_document(response.prompt->messages, response.text, *reward.text, data.max_turns, data.max_tokens)
                 .document);
     });
-    return reward.scores(documents, options.train.micro_batch_tokens, comm, "policy " + name).raw;
+    return reward.scores(documents, options.train.micro_batch_tokens, comm, "policy " + name);
   };
   objective.probability = [&reward](double raw) { return calibrated_probability(raw, reward.calibration); };
   return objective;
@@ -300,7 +300,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   }
 
   nlohmann::json policies = nlohmann::json::array();
-  std::map<std::string, std::vector<double>> baseline_scores;
+  std::map<std::string, RewardScores> baseline_scores;
   for (const double love_weight : options.love_weights) {
     const std::string stage = policy_name(love_weight);
     std::vector<Objective> objectives;
@@ -313,7 +313,11 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
     }
     for (std::size_t i = 0; i < baselines.size(); ++i) {
       baselines[i].scores.clear();
-      for (const Objective& objective : objectives) baselines[i].scores.push_back(baseline_scores[objective.name][i]);
+      for (const Objective& objective : objectives) {
+        const RewardScores& scores = baseline_scores[objective.name];
+        baselines[i].scores.push_back(scores.raw[i]);
+        if (!scores.disagreement.empty()) baselines[i].disagreement[objective.name] = scores.disagreement[i];
+      }
     }
     const RoundSetting setting{options,
                                *reference,

@@ -145,6 +145,7 @@ void train_on(const std::vector<TrainedTerm>& terms, double divisor, Llama& poli
 /// Of the candidates. @shape [num_responses][num_objectives]
 struct Rewards {
   std::vector<std::vector<double>> raw, calibrated;
+  std::map<std::string, std::vector<double>> disagreement = {};  ///< [num_responses], of objectives with several heads
 };
 
 /// @collective
@@ -155,8 +156,13 @@ Rewards score(const Rollout& rollout, const RoundSetting& setting,
   rewards.calibrated = rewards.raw;
   for (std::size_t o = 0; o < num_objectives; ++o) {
     const Objective& objective = setting.objectives[o];
-    const std::vector<double> raw = objective.score(rollout.responses);
+    const RewardScores scores = objective.score(rollout.responses);
+    const std::vector<double>& raw = scores.raw;
     check_scores(raw, objective.name);
+    if (!scores.disagreement.empty()) {
+      metrics["disagreement_" + objective.name] = mean(scores.disagreement);
+      rewards.disagreement[objective.name] = scores.disagreement;
+    }
     std::vector<double> calibrated, probabilities;
     for (std::size_t i = 0; i < baselines.size(); ++i)
       for (std::size_t k = rollout.first[i]; k < rollout.first[i + 1]; ++k) {
@@ -205,9 +211,12 @@ std::vector<WatchedPrompt> watch(const Rollout& rollout, const Rewards& rewards,
                                  const std::vector<const BaselineResponse*>& baselines) {
   std::vector<WatchedPrompt> watched;
   for (std::size_t i = 0; i < baselines.size(); ++i) {
-    watched.push_back({{baselines[i]->text}, {}});
+    watched.push_back({{baselines[i]->text}, {}, {}});
+    for (const auto& [name, value] : baselines[i]->disagreement) watched.back().before_disagreement[name] = {value};
     for (std::size_t k = rollout.first[i]; k < rollout.first[i + 1]; ++k) {
-      watched.back().after.push_back({rollout.responses[k].text, {}});
+      watched.back().after.push_back({rollout.responses[k].text, {}, {}});
+      for (const auto& [name, values] : rewards.disagreement)
+        watched.back().after.back().disagreement[name] = values[k];
       for (std::size_t o = 0; o < setting.objectives.size(); ++o)
         watched.back().after.back().rewards[setting.objectives[o].name] = rewards.calibrated[k][o];
     }

@@ -27,6 +27,9 @@ const std::vector<Measure>& held_out_measures() {
                                              {"length_tokens", "response length (tokens)"},
                                              {"finished_rate", "responses that ended by themselves", kPercent},
                                              {"kl", "log-ratio to the reference (nats)"},
+                                             {"love_disagreement", "spread of the love model's heads"},
+                                             {"helpfulness_disagreement", "spread of the helpfulness model's heads"},
+                                             {"safety_disagreement", "spread of the safety model's heads"},
                                              {"true_love_rate", "true love rate, all users asked", kPercent},
                                              {"true_helpfulness", "true helpfulness (0 to 1)"},
                                              {"true_safety", "true safety (0 to 1)"}};

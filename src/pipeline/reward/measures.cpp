@@ -85,7 +85,7 @@ Json measure_love(const RewardModel& reward, const LabelledData& held_out, const
   metrics["calibration_slope"] =
       interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).second; });
   metrics["length_correlation"] = correlation_of(raw, lengths, options, seed);
-  if (options.love.heads > 1) metrics["mean_disagreement"] = {{"value", moments(scores.disagreement).mean}};
+  if (!scores.disagreement.empty()) metrics["mean_disagreement"] = {{"value", moments(scores.disagreement).mean}};
   for (const ReliabilityBin& bin : reliability(after))
     table["reliability"].push_back(
         {{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
@@ -138,7 +138,7 @@ Json measure_pairs(RewardModel& reward, const PairData& held_out, const RewardOp
   metrics["pair_accuracy_of_length"] = share_positive(length_difference);
   metrics["log_loss"] = mean_of([&](std::size_t i) { return softplus(-score_difference[i]); });
   metrics["length_correlation"] = correlation_of(scores, lengths, options, context.seed());
-  if (objective.heads > 1)
+  if (!of_chosen.disagreement.empty())
     metrics["mean_disagreement"] = {
         {"value", 0.5 * (moments(of_chosen.disagreement).mean + moments(of_rejected.disagreement).mean)}};
   return table;

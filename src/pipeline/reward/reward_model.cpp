@@ -67,7 +67,7 @@ RewardScores RewardModel::combined(const std::vector<double>& heads, const std::
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     const double* of_document = heads.data() + i * num_heads;
     scores.raw.push_back(without_length(combined_heads(of_document, num_heads, calibration), tokens[i], calibration));
-    scores.disagreement.push_back(disagreement(of_document, num_heads));
+    if (num_heads > 1) scores.disagreement.push_back(disagreement(of_document, num_heads));
   }
   return scores;
 }

@@ -73,8 +73,7 @@ HeldOutComparison::HeldOutComparison(const Yardstick& yardstick, const Validatio
     log_info("validate: there are no held-out prompts (data.holdout_share), so nothing is compared offline");
 }
 
-std::vector<double> HeldOutComparison::scores(const std::string& name,
-                                              const std::vector<std::vector<Answer>>& answers) const {
+RewardScores HeldOutComparison::scores(const std::string& name, const std::vector<std::vector<Answer>>& answers) const {
   const RewardModel& reward = yardstick_.rewards.at(name);
   const std::int64_t max_tokens = std::min(data_.max_tokens, reward.model.config().max_position_embeddings);
   std::vector<Document> documents;
@@ -84,7 +83,7 @@ std::vector<double> HeldOutComparison::scores(const std::string& name,
         documents.push_back(
             render_document(prompts_[i], answer.text, *reward.text, data_.max_turns, max_tokens).document);
   });
-  return reward.scores(documents, options_.micro_batch_tokens, context_.grid.world, "validate " + name).raw;
+  return reward.scores(documents, options_.micro_batch_tokens, context_.grid.world, "validate " + name);
 }
 
 void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
@@ -109,11 +108,13 @@ void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
       for (const Answer& answer : samples) values["kl"].push_back(answer.log_prob - reference[next++]);
   }
   for (const auto& [name, reward] : yardstick_.rewards) {
-    const auto raw = scores(name, answers);
-    if (!arm.love_weight) reference_scores_[name] = raw;
-    for (std::size_t i = 0; i < raw.size(); ++i) {
-      if (name == "love") values["love_probability"].push_back(calibrated_probability(raw[i], reward.calibration));
-      values[name + "_reward"].push_back(calibrated_reward(raw[i], reference_scores_.at(name)[i]));
+    const RewardScores scored = scores(name, answers);
+    if (!arm.love_weight) reference_scores_[name] = scored;
+    if (!scored.disagreement.empty()) values[name + "_disagreement"] = scored.disagreement;
+    for (std::size_t i = 0; i < scored.raw.size(); ++i) {
+      if (name == "love")
+        values["love_probability"].push_back(calibrated_probability(scored.raw[i], reward.calibration));
+      values[name + "_reward"].push_back(calibrated_reward(scored.raw[i], reference_scores_.at(name).raw[i]));
     }
   }
   if (yardstick_.world) {
@@ -137,11 +138,15 @@ void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
     std::vector<WatchedPrompt> watched;
     std::size_t next = 0;
     for (std::size_t i = 0; i < answers.size(); ++i) {
-      watched.push_back({reference_texts_[i], {}});
+      watched.push_back({reference_texts_[i], {}, {}});
       for (const Answer& answer : answers[i]) {
-        watched.back().after.push_back({answer.text, {}});
-        for (const auto& [name, reward] : yardstick_.rewards)
+        watched.back().after.push_back({answer.text, {}, {}});
+        for (const auto& [name, reference] : reference_scores_) {
           watched.back().after.back().rewards[name] = values.at(name + "_reward")[next];
+          if (reference.disagreement.empty()) continue;
+          watched.back().after.back().disagreement[name] = values.at(name + "_disagreement")[next];
+          watched.back().before_disagreement[name].push_back(reference.disagreement[next]);
+        }
         ++next;
       }
     }

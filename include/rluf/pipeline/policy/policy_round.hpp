@@ -10,6 +10,7 @@
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/policy/policy.hpp"
 #include "rluf/pipeline/policy/task_settings.hpp"
+#include "rluf/pipeline/reward/reward_model.hpp"
 
 namespace rluf {
 
@@ -23,16 +24,17 @@ struct PromptedResponse {
 struct Objective {
   std::string name;  ///< helpfulness, safety, love
   double weight = 0;
-  /// Raw scores (logits). @collective, equal on all ranks
-  std::function<std::vector<double>(const std::vector<PromptedResponse>&)> score;
+  /// Raw scores (logits), and what heads disagree. @collective, equal on all ranks
+  std::function<RewardScores(const std::vector<PromptedResponse>&)> score;
   std::function<double(double)> probability;  ///< of a raw score by the model's own calibration
 };
 
-/// a_bar of one prompt, with its raw score for each objective.
+/// a_bar of one prompt, with its raw score for each objective, and the disagreement of those with several heads.
 struct BaselineResponse {
   Sample sample;
   std::string text;
   std::vector<double> scores;  ///< [num_objectives]
+  std::map<std::string, double> disagreement = {};
 };
 
 /// What does not change from round to round.

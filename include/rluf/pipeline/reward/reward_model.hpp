@@ -2,6 +2,7 @@
 /// A trained reward model: a Llama with scalar heads, its text rules, and how its raw score becomes a probability.
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "rluf/model/llama.hpp"
@@ -14,8 +15,10 @@ namespace rluf {
 
 /// @shape all [num_documents]
 struct RewardScores {
+  RewardScores() = default;
+  RewardScores(std::vector<double> raw_scores) : raw(std::move(raw_scores)) {}  ///< of a model with one head
   std::vector<double> raw;           ///< heads combined, without the length's share if that was taken off
-  std::vector<double> disagreement;  ///< standard deviation of the heads; 0 where there is one
+  std::vector<double> disagreement;  ///< standard deviation of the heads; empty where there is one
 };
 
 struct RewardModel {

@@ -60,10 +60,10 @@ class HeldOutComparison {
   std::vector<std::vector<Message>> prompts_;
   std::vector<std::int64_t> ids_;
   std::vector<ArmMeasures> arms_;
-  std::map<std::string, std::vector<double>> reference_scores_;  ///< raw, one an answer
-  std::vector<std::vector<std::string>> reference_texts_;        ///< [num_prompts][samples_per_prompt]
+  std::map<std::string, RewardScores> reference_scores_;   ///< one an answer
+  std::vector<std::vector<std::string>> reference_texts_;  ///< [num_prompts][samples_per_prompt]
 
-  std::vector<double> scores(const std::string& name, const std::vector<std::vector<Answer>>& answers) const;
+  RewardScores scores(const std::string& name, const std::vector<std::vector<Answer>>& answers) const;
 };
 
 /// (arm, control) of every comparison: each policy against the reference, and against the policy of weight 0.
