@@ -44,6 +44,17 @@ TEST(Metrics, ExtremeLogitsStayFinite) {
   EXPECT_EQ(log_loss(scores_of({-800, 800}, {1, 0}), {1, 1}), 800.0);
 }
 
+TEST(Metrics, TheCalibrationLineOfLogitsThatHardlyDifferIsSteep) {
+  std::vector<double> logits, labels;
+  for (int i = 0; i < 100; ++i) {
+    logits.push_back(-5 + 1e-4 * (i % 2));
+    labels.push_back(i % 2 == 0 ? i % 20 == 0 : i % 20 < 10);  // 10 % and half
+  }
+  const auto [intercept, slope] = calibration_line(scores_of(logits, labels), std::vector<double>(100, 1.0));
+  EXPECT_NEAR(slope * 1e-4, std::log(9.0), 1e-6);
+  EXPECT_NEAR(intercept - 5 * slope, std::log(1.0 / 9), 1e-4);
+}
+
 TEST(Metrics, UndefinedIsNullWithAReason) {
   const BinaryScores scores = scores_of({1, 2}, {0, 0});
   EXPECT_TRUE(std::isnan(auroc(scores, {1, 1})));

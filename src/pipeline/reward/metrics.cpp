@@ -144,11 +144,16 @@ std::vector<ReliabilityBin> reliability(const BinaryScores& scores, int num_bins
 std::pair<double, double> calibration_line(const BinaryScores& scores, const std::vector<double>& weights) {
   const double num_positive = positives(scores, weights);
   if (num_positive <= 0 || num_positive >= total(weights)) return {kNaN, kNaN};
-  double intercept = 0, slope = 1;
+  // In units of the logits' spread, so that steps have a size that suits them.
+  const double center = weighted_mean(scores, weights, [](double logit, double) { return logit; });
+  const double spread = std::sqrt(
+      weighted_mean(scores, weights, [&](double logit, double) { return (logit - center) * (logit - center); }));
+  if (!(spread > 1e-12 * std::abs(center))) return {kNaN, kNaN};  // all logits equal
+  double intercept = 0, slope = 0;
   for (int iteration = 0; iteration < 50; ++iteration) {
     double g0 = 0, g1 = 0, h00 = 0, h01 = 0, h11 = 0;
     for (std::size_t i = 0; i < scores.logits.size(); ++i) {
-      const double x = scores.logits[i], p = sigmoid(intercept + slope * x), w = weights[i];
+      const double x = (scores.logits[i] - center) / spread, p = sigmoid(intercept + slope * x), w = weights[i];
       g0 += w * (scores.labels[i] - p);
       g1 += w * (scores.labels[i] - p) * x;
       h00 += w * p * (1 - p);
@@ -156,12 +161,12 @@ std::pair<double, double> calibration_line(const BinaryScores& scores, const std
       h11 += w * p * (1 - p) * x * x;
     }
     const double determinant = h00 * h11 - h01 * h01;
-    if (!(std::abs(determinant) > 1e-12 * h00 * h11)) return {kNaN, kNaN};  // all logits equal, or separated
+    if (!(std::abs(determinant) > 1e-12 * h00 * h11)) return {kNaN, kNaN};  // separated
     const double d0 = (h11 * g0 - h01 * g1) / determinant, d1 = (h00 * g1 - h01 * g0) / determinant;
     const double damping = std::min(1.0, 2.0 / std::max({std::abs(d0), std::abs(d1), 1e-300}));
     intercept += damping * d0;
     slope += damping * d1;
-    if (std::abs(d0) + std::abs(d1) < 1e-10) return {intercept, slope};
+    if (std::abs(d0) + std::abs(d1) < 1e-10) return {intercept - slope * center / spread, slope / spread};
   }
   return {kNaN, kNaN};
 }
