@@ -85,6 +85,7 @@ cases = [
     ("not UTF-8", "dataset", [log("utf8", line(9, b'{"user_id": "\xff\xfe"}'))], 3, ["utf8:9", "not UTF-8"]),
     ("missing field", "dataset", [log("field", one(lambda row: row.pop("response")))], 3, ["field:6", "response"]),
     ("missing field of a pair", "dataset", [f"--data.helpfulness_pairs={written('pair', [pair, {'prompt': 'p', 'chosen': 'a'}])}"], 3, ["pair:2", "rejected"]),
+    ("pairs of two layouts", "dataset", [f"--data.safety_pairs={written('layouts', [pair, {'prompt': 'p', 'completion': 'a', 'label': True}])}"], 3, ["layouts:2", "first row"]),
     ("missing signal", "dataset", [log("signal", one(lambda row: row.update(signals={})))], 3, ["signal:6", "love"]),
     ("wrong type: response", "dataset", [log("type", one(lambda row: row.update(response=7)))], 3, ["type:6", "response"]),
     ("wrong type: messages", "dataset", [log("turns", one(lambda row: row.update(messages=[{"role": "user"}])))], 3, ["turns:6", "role"]),

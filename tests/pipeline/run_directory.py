@@ -64,10 +64,10 @@ tables = sorted((run / "tables").glob("*.json"))
 check([path.stem for path in tables] == sorted(path.stem for path in (run / "tables").glob("*.csv")) and len(tables) >= 9, "a CSV of each table")
 for path in tables:
     with open(path.with_suffix(".csv"), newline="") as file:
-        head, *rows = csv.reader(file)
+        head, *lines = csv.reader(file)
     expected = table_rows(json.loads(path.read_text()))
-    check(head == ["record", "name", "value"] and [tuple(row[:2]) for row in rows] == [row[:2] for row in expected], f"rows of {path.stem}.csv")
-    check(all(len(row) == 3 and is_text_of(row[2], want[2]) for row, want in zip(rows, expected)), f"values of {path.stem}.csv")
+    check(head == ["record", "name", "value"] and [tuple(line[:2]) for line in lines] == [row[:2] for row in expected], f"rows of {path.stem}.csv")
+    check(all(len(line) == 3 and is_text_of(line[2], want[2]) for line, want in zip(lines, expected)), f"values of {path.stem}.csv")
 check(len({row[0] for row in csv.reader(open(run / "tables/dataset.csv"))}) == 6, "records of dataset.csv: the head and five inputs")
 check(not list(run.rglob("*.part")), "temporary files are left")
 metrics = list(csv.DictReader(open(run / "metrics.csv")))

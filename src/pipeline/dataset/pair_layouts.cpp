@@ -43,23 +43,31 @@ std::string response_member(const Json& row, const char* name, const Place& plac
   return text_member(row, name, place);
 }
 
+/// How a turn of a transcript begins.
+struct TurnMark {
+  std::string text, role;
+};
+
+const TurnMark* mark_at(const std::string& text, std::size_t at) {
+  static const std::vector<TurnMark> marks{{"\n\nHuman:", "user"}, {"\n\nAssistant:", "assistant"}};
+  for (const TurnMark& mark : marks)
+    if (text.compare(at, mark.text.size(), mark.text) == 0) return &mark;
+  return nullptr;
+}
+
 /// "\n\nHuman: ... \n\nAssistant: ..." as messages.
 std::vector<Message> read_transcript(const Json& row, const char* name, const Place& place) {
-  struct Mark {
-    std::string text, role;
-  };
-  static const std::vector<Mark> marks{{"\n\nHuman:", "user"}, {"\n\nAssistant:", "assistant"}};
   const std::string text = "\n\n" + trimmed(text_member(row, name, place));
   std::vector<Message> messages;
   for (std::size_t at = 0; at < text.size();) {
-    const auto mark = std::find_if(marks.begin(), marks.end(),
-                                   [&](const Mark& one) { return text.compare(at, one.text.size(), one.text) == 0; });
-    if (mark == marks.end())
+    const TurnMark* mark = mark_at(text, at);
+    if (mark == nullptr)
       place.fail(concat("\"", name, "\" does not begin with \"Human:\" or \"Assistant:\""),
                  "without a prompt beside it, it is a whole conversation");
     const std::size_t begin = at + mark->text.size();
-    at = text.size();
-    for (const Mark& next : marks) at = std::min(at, text.find(next.text, begin));
+    at = text.find("\n\n", begin);
+    while (at != std::string::npos && mark_at(text, at) == nullptr) at = text.find("\n\n", at + 1);
+    at = std::min(at, text.size());
     messages.push_back({mark->role, trimmed(text.substr(begin, at - begin))});
   }
   return messages;
