@@ -28,8 +28,11 @@ const std::vector<CommandHelp>& commands() {
        "mpirun -n 2 rluf sft inputs/quickstart.ini"},
       {"reward", kStageUsage, "Train the reward models (love, helpfulness, safety) and measure them on the hold-out.",
        "mpirun -n 2 rluf reward inputs/smollm2.ini --reward.objective=love"},
-      {"evaluate", kStageUsage, "Rank candidate models offline by their mean corrected P[Love] on the same prompts.",
-       "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
+      {"evaluate", kStageUsage,
+       "Rank candidate models offline by their mean corrected P[Love] on the same prompts; value models that served, "
+       "and "
+       "policies over them, from the log (evaluate.arm_field).",
+       "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/ --evaluate.arm_field=model"},
       {"policy", kStageUsage,
        "Train a policy for each love weight with CRRAFT, or another policy.optimizer, and a mixture of judges.",
        "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
