@@ -59,6 +59,7 @@ OptionTable RunConfig::table() {
   alarms.describe(table);
   validate.describe(table);
   abtest.describe(table);
+  plan_ab.describe(table);
   plan.describe(table);
   return table;
 }

@@ -11,6 +11,7 @@
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
 #include "rluf/pipeline/validation/ab_log.hpp"
+#include "rluf/pipeline/validation/ab_plan.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
 
 namespace rluf {
@@ -29,6 +30,7 @@ struct RunConfig {
   AlarmOptions alarms;
   ValidationOptions validate;
   AbLogOptions abtest;
+  AbPlanOptions plan_ab;
   PlanOptions plan;
 
   /// The options as a table that points into this struct: it must not move afterwards.
