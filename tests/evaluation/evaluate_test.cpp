@@ -118,6 +118,58 @@ TEST_F(EvaluateTest, BadInputIsNamed) {
   EXPECT_NE(error_of(ExitCode::kBadInput).find("rluf_reward.json"), std::string::npos);
 }
 
+/// Models that served in the simulated log, with the love model that was never trained and without one.
+TEST_F(EvaluateTest, ValuesArmsAndPoliciesFromTheLog) {
+  data_.candidates = data_.online = "";
+  data_.interactions = folder_ + "/world/interactions.jsonl.gz";
+  options_.log = {.arm_field = "model", .min_effective = 2, .max_weight_share = 1, .max_unsupported = 1};
+  options_.log.min_hearts = 1;
+  const Json log = evaluate().at("log");
+  EXPECT_EQ(log.at("rows"), log.at("used").get<int>() + log.at("duplicates").get<int>());
+  EXPECT_EQ(log.at("policies").size(), log.at("arms").get<std::size_t>() + 1);
+  std::int64_t responses = 0;
+  for (const Json& row : log.at("policies")) {
+    if (row.at("kind") == "arm") responses += row.at("responses").get<std::int64_t>();
+    EXPECT_TRUE(row.at("estimators").at("dm").at("value").is_number());
+  }
+  EXPECT_EQ(responses, log.at("observed"));
+
+  // The direct method of the log's own mixture is the mean score, here by hand.
+  const RewardModel love = RewardModel::load(folder_ + "/models/love", model_, at::kCPU);
+  std::map<std::string, double> scores;  // by user, messages and response: duplicates count once
+  for_each_row(data_.interactions, 0, 1, [&](std::int64_t, const Json& row) {
+    const auto document =
+        render_document(read_messages(row["messages"], "", 0), row["response"], *love.text, 10, 256).document;
+    scores[row["user_id"].dump() + row["messages"].dump() + row["response"].dump()] = calibrated_probability(
+        score_documents(love.model, {document.tokens}, 256, Communicator::self(), "test")[0], love.calibration);
+  });
+  double sum = 0;
+  for (const auto& [text, score] : scores) sum += score;
+  EXPECT_NEAR(log.at("policies")[0].at("estimators").at("dm").at("value").get<double>(),
+              sum / static_cast<double>(scores.size()), 1e-6);
+
+  if (world_.rank() == 0) fs::remove_all(folder_ + "/models/love");
+  world_.barrier();
+  const Json without = evaluate().at("log");
+  EXPECT_FALSE(without.at("direct_model").get<bool>());
+  EXPECT_EQ(without.at("policies")[0].at("estimators").at("dm").at("reason"), "there is no love model");
+}
+
+TEST_F(EvaluateTest, LogsThatSayNothingAreRefused) {
+  data_.candidates = data_.online = "";
+  data_.interactions = folder_ + "/world/interactions.jsonl.gz";
+  options_.log.arm_field = "variant";
+  EXPECT_NE(error_of(ExitCode::kBadData).find("name no arm in the field \"variant\""), std::string::npos);
+  options_.log.arm_field = "model";
+  data_.signal = "applause";
+  EXPECT_NE(error_of(ExitCode::kBadData).find("no row shows signals.applause"), std::string::npos);
+  data_.signal = "love";
+  options_.baseline = "nobody";
+  EXPECT_NE(error_of(ExitCode::kBadInput).find("nobody"), std::string::npos);
+  options_.gate = true;
+  EXPECT_NE(error_of(ExitCode::kBadInput).find("nothing to gate"), std::string::npos);
+}
+
 TEST_F(EvaluateTest, WithoutCandidatesThereIsAnEmptyTable) {
   data_.candidates = "";
   EXPECT_TRUE(evaluate().at("candidates").empty());

@@ -52,10 +52,10 @@ TEST(Gate, DoesNotPassWhatIsGamed) {
 TEST(Gate, IsAnErrorOnlyIfItIsShut) {
   const Case bad(0.8), good(1.1);
   const auto table = gate_table(bad.set, bad.scored, 0, {}, {});
-  EXPECT_NO_THROW(apply_gate(table, false));
-  EXPECT_NO_THROW(apply_gate(gate_table(good.set, good.scored, 0, {}, {}), true));
+  EXPECT_NO_THROW(apply_gates({table}, false));
+  EXPECT_NO_THROW(apply_gates({gate_table(good.set, good.scored, 0, {}, {})}, true));
   try {
-    apply_gate(table, true);
+    apply_gates({table}, true);
     ADD_FAILURE() << "the gate is open";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kAlarm);

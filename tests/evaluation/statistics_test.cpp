@@ -36,6 +36,39 @@ TEST(Comparison, HandValues) {
   EXPECT_EQ(standings[1].share_best, 1);
 }
 
+TEST(Comparison, PromptsOfOneUserAreDrawnTogether) {
+  // Each user's prompts are alike, so four prompts of two users know as much as two.
+  const std::vector<std::vector<double>> alike{{0.1, 0.1, 0.5, 0.5}, {0.2, 0.2, 0.2, 0.2}};
+  const auto by_user = compare_candidates(alike, 400, 1, std::vector<std::int64_t>{0, 0, 1, 1});
+  const auto of_two = compare_candidates({{0.1, 0.5}, {0.2, 0.2}}, 400, 1);
+  EXPECT_NEAR(by_user[0].mean.value, 0.3, 1e-15);
+  EXPECT_NEAR(by_user[0].mean.low, of_two[0].mean.low, 1e-12);
+  EXPECT_NEAR(by_user[0].mean.high, of_two[0].mean.high, 1e-12);
+  EXPECT_GT(by_user[0].mean.high - by_user[0].mean.low,
+            compare_candidates(alike, 400, 1)[0].mean.high - compare_candidates(alike, 400, 1)[0].mean.low - 1e-12);
+}
+
+TEST(Comparison, RatiosOfClusters) {
+  const auto standings = compare_ratios_of_clusters({{{1, 2, 3}, {10, 20, 30}}, {{2, 4, 6}, {10, 20, 30}}}, 100, 1);
+  EXPECT_NEAR(standings[0].mean.value, 0.1, 1e-15);
+  EXPECT_NEAR(standings[0].mean.high, 0.1, 1e-12) << "the same in every cluster";
+  EXPECT_EQ(standings[1].place, 1);
+  EXPECT_NEAR(standings[0].difference_to_best.low, -0.1, 1e-12);
+}
+
+TEST(Statistics, LeaveOneOutFindsWhatCarriesTheCorrelation) {
+  const std::vector<double> x{0, 1, 0, 1, 9}, y{0, 1, 1, 0, 9};
+  const auto without = leave_one_out(x, y);
+  ASSERT_EQ(without.size(), 5u);
+  EXPECT_NEAR(without[4], 0, 1e-15);
+  EXPECT_GT(without[0], 0.9);
+  const auto table = offline_online_agreement(x, y, std::vector<std::string>{"a", "b", "c", "d", "e"});
+  EXPECT_EQ(table["leave_one_out"][4]["without"], "e");
+  EXPECT_NE(table["leave_one_out_sentence"].get<std::string>().find("between 0.000 (without e)"), std::string::npos)
+      << table["leave_one_out_sentence"];
+  EXPECT_TRUE(leave_one_out(std::vector<double>{1, 2, 3}, std::vector<double>{1, 2, 3}).empty());
+}
+
 TEST(Comparison, OnePromptHasNoInterval) {
   const auto standings = compare_candidates({{0.1}, {0.2}}, 100, 1);
   EXPECT_EQ(standings[1].place, 1);

@@ -4,7 +4,7 @@ import tempfile
 from program import check, check_error, finish, rluf, source, tiny
 
 commands = ("run simulate dataset sft reward evaluate policy validate report tokenize score generate export inspect "
-            "compare verify prune plan options").split()
+            "compare verify prune plan plan-ab options").split()
 general = rluf("--help").stdout
 count = 0
 for command in commands:

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
@@ -91,6 +92,8 @@ std::vector<Candidate> find_candidates(const std::string& option) {
 CandidateSet read_responses(std::vector<Candidate> found, std::int64_t max_prompts) {
   CandidateSet set;
   std::string first_path;
+  std::map<std::string, std::int64_t> users;
+  bool has_users = false;
   for (Candidate& candidate : found) {
     if (candidate.is_model) continue;
     const bool is_first = first_path.empty();
@@ -101,6 +104,10 @@ CandidateSet read_responses(std::vector<Candidate> found, std::int64_t max_promp
       const auto index = static_cast<std::size_t>(row_number++);
       if (is_first) {
         set.prompts.push_back(messages);
+        const bool has_user = row.contains("user_id");
+        has_users = has_users || has_user;
+        const std::string user = has_user ? user_of(row, candidate.path, line) : concat("\n", line);
+        set.users.push_back(users.emplace(user, std::ssize(users)).first->second);
       } else if (index >= set.prompts.size()) {
         fail_data(concat(candidate.path, ":", line, ": prompt ", index + 1, " ", shown(messages), " is not in ",
                          first_path, ", which ends before it"),
@@ -120,6 +127,7 @@ CandidateSet read_responses(std::vector<Candidate> found, std::int64_t max_promp
                 "candidates are compared prompt by prompt", "let all candidates answer the same prompts");
     if (is_first) first_path = candidate.path;
   }
+  if (!has_users) set.users.clear();
   set.candidates = std::move(found);
   return set;
 }

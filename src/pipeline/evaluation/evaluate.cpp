@@ -20,6 +20,7 @@
 #include "rluf/pipeline/evaluation/gate.hpp"
 #include "rluf/pipeline/evaluation/statistics.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
+#include "value_log.hpp"
 
 namespace rluf {
 namespace {
@@ -96,6 +97,7 @@ ScoredCandidate score_candidate(const Candidate& candidate, const std::vector<st
 Json compare_online(const std::vector<Candidate>& candidates, const std::vector<double>& means,
                     const std::map<std::string, double>& rates) {
   std::vector<double> offline, online;
+  std::vector<std::string> names;
   Json without = Json::array(), unknown = Json::array();
   std::map<std::string, double> left(rates);
   for (std::size_t c = 0; c < candidates.size(); ++c) {
@@ -106,21 +108,22 @@ Json compare_online(const std::vector<Candidate>& candidates, const std::vector<
     }
     offline.push_back(means[c]);
     online.push_back(found->second);
+    names.push_back(candidates[c].name);
     left.erase(candidates[c].name);
   }
   for (const auto& [name, rate] : left) unknown.push_back(name);
   if (!without.empty()) log_warning(concat("evaluate: no online value for ", without.dump(), " (left out of r)"));
   if (!unknown.empty())
     log_warning(concat("evaluate: online values of unknown candidates ", unknown.dump(), " ignored"));
-  Json table = offline_online_agreement(offline, online);
+  Json table = offline_online_agreement(offline, online, names);
   table["candidates_without_online"] = without;
   table["online_without_candidate"] = unknown;
   return table;
 }
 
 void print_ranking(const Json& table) {
-  std::string text = concat("evaluate: candidates by mean corrected P[Love] on ", table["prompts"].dump(),
-                            " prompts, paired bootstrap, 95 %");
+  std::string text = concat("evaluate: candidates by mean corrected P[Love] on ", table["prompts"].dump(), " prompts; ",
+                            table["interval"].get<std::string>());
   char line[320];
   std::snprintf(line, sizeof line, "\n  %-36s %9s %21s %21s %9s %8s %8s %9s", "candidate", "P[Love]", "interval",
                 "difference to best", "place", "tokens", "closing", "online");
@@ -151,6 +154,7 @@ void print_ranking(const Json& table) {
       std::snprintf(line, sizeof line, "; Spearman %.3f", agreement["spearman"].get<double>());
       text += line;
     }
+    text += concat("\n  ", agreement["leave_one_out_sentence"].get<std::string>());
   }
   log_info(text);
 }
@@ -159,7 +163,7 @@ Json make_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
                 const std::map<std::string, double>& online, const EvaluationOptions& options, std::uint64_t seed) {
   std::vector<std::vector<double>> values;
   for (const ScoredCandidate& candidate : scored) values.push_back(candidate.probabilities);
-  const auto standings = compare_candidates(values, options.bootstrap_replicates, seed);
+  const auto standings = compare_candidates(values, options.bootstrap_replicates, seed, set.users);
   Json rows = Json::array();
   std::vector<double> means;
   for (std::size_t c = 0; c < scored.size(); ++c) {
@@ -187,9 +191,71 @@ Json make_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
             [](const Json& a, const Json& b) { return a["place"].get<int>() < b["place"].get<int>(); });
   return {{"prompts", set.prompts.size()},
           {"bootstrap_replicates", options.bootstrap_replicates},
-          {"interval", "percentile bootstrap over prompts, paired, 95 %"},
+          {"interval", set.users.empty() ? "percentile bootstrap over prompts, paired, 95 %"
+                                         : "percentile bootstrap over users, paired, 95 %"},
           {"candidates", rows},
           {"online", online.empty() ? Json(nullptr) : compare_online(set.candidates, means, online)}};
+}
+
+std::string love_folder(const EvaluationOptions& options, const StageContext& context) {
+  return options.love_model.empty() ? context.directory.model("love") : options.love_model;
+}
+bool is_there(const std::string& folder) { return std::filesystem::exists(folder + "/rluf_reward.json"); }
+
+/// The love model; the log can be valued without one, candidates cannot. @collective
+std::optional<RewardModel> load_love(const EvaluationOptions& options, const DataOptions& data,
+                                     const StageContext& context) {
+  std::optional<RewardModel> love;
+  guarded(context.grid.world, [&] {
+    const std::string folder = love_folder(options, context);
+    if (data.candidates.empty() && options.love_model.empty() && !is_there(folder)) {
+      log_info("evaluate: there is no love model, so the log is valued by weights alone");
+      return;
+    }
+    love = RewardModel::load(folder, context.model, context.device);
+    if (love->calibration.kind != "binary")
+      log_warning("evaluate: the model is pairwise, so its numbers are no love rates");
+  });
+  return love;
+}
+
+/// The table of the candidates, with its gate. @collective
+Json rank_candidates(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,
+                     const RewardModel& love, const StageContext& context) {
+  const Communicator& comm = context.grid.world;
+  CandidateSet set;
+  std::optional<std::size_t> baseline;
+  std::map<std::string, double> online;
+  guarded(comm, [&] {
+    set = read_responses(find_candidates(data.candidates), options.max_prompts);
+    baseline = position_of_baseline(set, options);
+    if (!data.online.empty()) online = read_online(data.online);
+  });
+  if (set.prompts.empty()) {  // models alone answer what no model was trained on
+    for (const Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, comm)) {
+      if (options.max_prompts > 0 && static_cast<std::int64_t>(set.prompts.size()) == options.max_prompts) break;
+      set.prompts.push_back(prompt.messages);
+    }
+    if (set.prompts.empty())
+      fail_data("there are no held-out prompts", "candidate models would have nothing to answer",
+                "raise data.holdout_share, or give response files");
+  }
+  std::vector<ScoredCandidate> scored;
+  for (Candidate& candidate : set.candidates) {
+    if (candidate.is_model) candidate.responses = generate_responses(candidate, set.prompts, options, data, context);
+    scored.push_back(score_candidate(candidate, set.prompts, love, options, data, context));
+    if (scored.back().truncated > 0)
+      log_info(concat("evaluate: ", candidate.name, ": ", scored.back().truncated, " of ", set.prompts.size(),
+                      " documents lost their oldest context, or the end of a response, at ", data.max_tokens,
+                      " tokens"));
+  }
+  Json table;
+  guarded(comm, [&] {
+    table = make_table(set, scored, online, options, context.seed());
+    print_ranking(table);
+    if (baseline) table["gate"] = gate_table(set, scored, *baseline, options, alarms);
+  });
+  return table;
 }
 
 }  // namespace
@@ -210,7 +276,10 @@ std::map<std::string, double> read_online(const std::string& path) {
 }
 
 void EvaluationOptions::describe(OptionTable& table) {
-  table.section("evaluate", "Candidates (data.candidates) ranked offline by their mean corrected P[Love].");
+  table.section(
+      "evaluate",
+      "Candidates (data.candidates) ranked offline by their mean corrected P[Love]; with arm_field also arms and "
+      "policies valued from the log.");
   table.add("love_model", &love_model,
             {.text = "folder of the love model; empty: models/love of the run", .allow_empty = true});
   table.add("max_prompts", &max_prompts,
@@ -228,8 +297,12 @@ void EvaluationOptions::describe(OptionTable& table) {
   table.add("top_k", &sampling.top_k, {.text = "tokens drawn from; 0: all", .unit = "tokens", .low = 0, .high = 1e9});
   table.add("closing_phrases", &closing_phrases,
             {.text = "their share is counted: a reward model that likes goodbyes is being gamed", .allow_empty = true});
-  table.add("baseline", &baseline,
-            {.text = "candidate that the others are to replace; empty: nothing is gated", .allow_empty = true});
+  table.add(
+      "baseline", &baseline,
+      {.text =
+           "candidate, or arm of the log, that the others are to replace; empty: no candidate is gated, and policies "
+           "are compared with the log's own mixture of arms",
+       .allow_empty = true});
   table.add("gate", &gate,
             {.text = "exit code 4 if a candidate may lower mean P[Love] of the baseline by gate_margin, or an alarm of "
                      "[alarms] rings in its responses"});
@@ -243,14 +316,18 @@ void EvaluationOptions::describe(OptionTable& table) {
        .unit = "rows",
        .low = 0,
        .high = 1e9});
+  log.describe(table);
 }
 
 std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataOptions& data,
                                    const StageContext& context) {
-  if (data.candidates.empty()) return 0;
-  const std::string folder = options.love_model.empty() ? context.directory.model("love") : options.love_model;
-  std::int64_t bytes =
-      text_memory_bytes(folder) + inference_memory_bytes(LlamaConfig::from_folder(folder), options.micro_batch_tokens);
+  if (data.candidates.empty() && options.log.arm_field.empty()) return 0;
+  std::int64_t bytes = 0;
+  if (const std::string folder = love_folder(options, context); is_there(folder) || !data.candidates.empty())
+    bytes += text_memory_bytes(folder) +
+             inference_memory_bytes(LlamaConfig::from_folder(folder), options.micro_batch_tokens);
+  // Without its texts a log takes about what it takes packed.
+  if (!options.log.arm_field.empty()) bytes += static_cast<std::int64_t>(std::filesystem::file_size(data.interactions));
   std::int64_t largest_model = 0;
   for (const Candidate& candidate : find_candidates(data.candidates)) {
     if (candidate.is_model) {
@@ -265,52 +342,24 @@ std::int64_t evaluate_memory_bytes(const EvaluationOptions& options, const DataO
 
 void run_evaluate(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,
                   const StageContext& context) {
-  const Communicator& comm = context.grid.world;
-  if (data.candidates.empty()) {
-    log_info("evaluate: data.candidates is empty, so there is nothing to rank");
-    guarded(comm, [&] {
-      context.directory.write_table("evaluation", {{"prompts", 0}, {"candidates", Json::array()}, {"online", nullptr}});
-    });
-    return;
+  const bool ranks = !data.candidates.empty(), values = !options.log.arm_field.empty();
+  if (options.gate && !ranks && (!values || options.log.policies.empty()))
+    fail_input("evaluate.gate has nothing to gate", "a release would pass unseen",
+               "set data.candidates, or evaluate.arm_field and evaluate.policies");
+  Json table{{"prompts", 0}, {"candidates", Json::array()}, {"online", nullptr}};
+  if (!ranks && !values)
+    log_info("evaluate: data.candidates and evaluate.arm_field are empty, so there is nothing to rank");
+  if (ranks || values) {
+    const std::optional<RewardModel> love = load_love(options, data, context);
+    if (ranks) table = rank_candidates(options, alarms, data, *love, context);
+    if (values) table.update(value_log(options, data, love ? &*love : nullptr, context));
   }
-  CandidateSet set;
-  std::optional<std::size_t> baseline;
-  std::map<std::string, double> online;
-  std::optional<RewardModel> love;
-  guarded(comm, [&] {
-    set = read_responses(find_candidates(data.candidates), options.max_prompts);
-    baseline = position_of_baseline(set, options);
-    if (!data.online.empty()) online = read_online(data.online);
-    love = RewardModel::load(options.love_model.empty() ? context.directory.model("love") : options.love_model,
-                             context.model, context.device);
-    if (love->calibration.kind != "binary")
-      log_warning("evaluate: the model is pairwise, so its numbers are no love rates");
-  });
-  if (set.prompts.empty()) {  // models alone answer what no model was trained on
-    for (const Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, comm)) {
-      if (options.max_prompts > 0 && static_cast<std::int64_t>(set.prompts.size()) == options.max_prompts) break;
-      set.prompts.push_back(prompt.messages);
-    }
-    if (set.prompts.empty())
-      fail_data("there are no held-out prompts", "candidate models would have nothing to answer",
-                "raise data.holdout_share, or give response files");
-  }
-
-  std::vector<ScoredCandidate> scored;
-  for (Candidate& candidate : set.candidates) {
-    if (candidate.is_model) candidate.responses = generate_responses(candidate, set.prompts, options, data, context);
-    scored.push_back(score_candidate(candidate, set.prompts, *love, options, data, context));
-    if (scored.back().truncated > 0)
-      log_info(concat("evaluate: ", candidate.name, ": ", scored.back().truncated, " of ", set.prompts.size(),
-                      " documents lost their oldest context, or the end of a response, at ", data.max_tokens,
-                      " tokens"));
-  }
-  guarded(comm, [&] {
-    Json table = make_table(set, scored, online, options, context.seed());
-    print_ranking(table);
-    if (baseline) table["gate"] = gate_table(set, scored, *baseline, options, alarms);
+  guarded(context.grid.world, [&] {
     context.directory.write_table("evaluation", table);
-    if (baseline) apply_gate(table["gate"], options.gate);
+    std::vector<Json> gates;
+    for (const char* name : {"gate", "log_gate"})
+      if (table.contains(name)) gates.push_back(table[name]);
+    apply_gates(gates, options.gate);
   });
 }
 

@@ -82,15 +82,16 @@ Json gate_table(const CandidateSet& set, const std::vector<ScoredCandidate>& sco
           {"candidates", rows}};
 }
 
-void apply_gate(const Json& table, bool shut) {
+void apply_gates(const std::vector<Json>& tables, bool shut) {
   std::string refused;
-  for (const Json& row : table.at("candidates")) {
-    const std::string text = concat(row.at("name").get<std::string>(), ": ", row.at("reason").get<std::string>());
-    const bool passes = row.at("passes");
-    log_info(concat("evaluate: gate against ", table.at("baseline").get<std::string>(), ": ",
-                    passes ? "passes, " : "does not pass, ", text));
-    if (!passes) refused += concat(refused.empty() ? "" : "; ", text);
-  }
+  for (const Json& table : tables)
+    for (const Json& row : table.at("candidates")) {
+      const std::string text = concat(row.at("name").get<std::string>(), ": ", row.at("reason").get<std::string>());
+      const bool passes = row.at("passes");
+      log_info(concat("evaluate: gate against ", table.at("baseline").get<std::string>(), ": ",
+                      passes ? "passes, " : "does not pass, ", text));
+      if (!passes) refused += concat(refused.empty() ? "" : "; ", text);
+    }
   if (shut && !refused.empty())
     throw Error(ExitCode::kAlarm, concat("the gate is shut for ", refused,
                                          " (users would be served worse or be gamed): "

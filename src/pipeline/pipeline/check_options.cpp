@@ -62,6 +62,12 @@ void RunConfig::check(const std::string& command) const {
   if (runs("evaluate") && !data.online.empty() && data.candidates.empty())
     fail_input("data.online is given without data.candidates", "there is nothing to compare it with",
                "set data.candidates, or leave data.online out");
+  if (runs("evaluate") && !evaluate.log.arm_field.empty() && data.interactions.empty())
+    fail_input("evaluate.arm_field is given without data.interactions", "the arms are valued from that log",
+               "set data.interactions, or leave evaluate.arm_field out");
+  if (runs("evaluate") && !evaluate.log.policies.empty() && evaluate.log.arm_field.empty())
+    fail_input("evaluate.policies is given without evaluate.arm_field", "the log would not be looked at",
+               "set evaluate.arm_field to the field that names the model that served a row");
   check_adapters("sft", sft.train);
   check_adapters("love", reward.love.train);
   check_adapters("helpfulness", reward.helpfulness.train);

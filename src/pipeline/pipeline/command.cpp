@@ -36,7 +36,8 @@ bool is_login_tool(const std::string& command) {
 }
 
 /// Runs on a login node too, from options alone.
-bool needs_no_mpi(const std::string& command) { return is_login_tool(command) || command == "plan"; }
+bool is_plan(const std::string& command) { return command == "plan" || command == "plan-ab"; }
+bool needs_no_mpi(const std::string& command) { return is_login_tool(command) || is_plan(command); }
 
 /// Looks at files on one rank, without a device.
 bool is_plain_tool(const std::string& command) {
@@ -200,7 +201,7 @@ void run_plain_tool(const CommandLine& line, const RunConfig& config) {
   });
 }
 
-/// `rluf plan`, and `rluf run --dry-run`.
+/// `rluf plan`, `rluf plan-ab`, and `rluf run --dry-run`.
 void run_plan(const CommandLine& line) {
   RunConfig config;
   OptionTable table = config.table();
@@ -210,6 +211,7 @@ void run_plan(const CommandLine& line) {
     return;
   }
   config.complete();
+  if (line.command == "plan-ab") return tool_plan_ab(config);
   std::string name;
   for (const std::string& word : line.ini_files) name += (name.empty() ? "" : " ") + word;
   for (const std::string& setting : line.settings) name += " --" + setting;
@@ -360,7 +362,7 @@ std::optional<int> run_without_mpi(const std::vector<std::string>& arguments) {
     const CommandLine line = CommandLine::parse(arguments);
     if (line.help) {
       std::cout << help_text(line.command);
-    } else if (line.command == "plan" || line.dry_run) {
+    } else if (is_plan(line.command) || line.dry_run) {
       run_plan(line);
     } else if (line.command == "status") {
       tool_status(line.operands);

@@ -28,8 +28,11 @@ const std::vector<CommandHelp>& commands() {
        "mpirun -n 2 rluf sft inputs/quickstart.ini"},
       {"reward", kStageUsage, "Train the reward models (love, helpfulness, safety) and measure them on the hold-out.",
        "mpirun -n 2 rluf reward inputs/smollm2.ini --reward.objective=love"},
-      {"evaluate", kStageUsage, "Rank candidate models offline by their mean corrected P[Love] on the same prompts.",
-       "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/"},
+      {"evaluate", kStageUsage,
+       "Rank candidate models offline by their mean corrected P[Love] on the same prompts; value models that served, "
+       "and "
+       "policies over them, from the log (evaluate.arm_field).",
+       "mpirun -n 2 rluf evaluate inputs/smollm2.ini --data.candidates=answers/ --evaluate.arm_field=model"},
       {"policy", kStageUsage,
        "Train a policy for each love weight with CRRAFT, or another policy.optimizer, and a mixture of judges.",
        "mpirun -n 2 rluf policy inputs/quickstart.ini --policy.love_weights=0.0,0.1,0.3"},
@@ -67,6 +70,9 @@ const std::vector<CommandHelp>& commands() {
       {"plan", "[FILE.ini ...] [--section.key=value ...] [--header]",
        "Say whether a run fits a machine, how long it takes, what bounds it and which grid is best. Works without MPI.",
        "rluf plan inputs/rluf_70b_256gpu.ini"},
+      {"plan-ab", "[FILE.ini ...] [--section.key=value ...]",
+       "Say how many users and days an A/B test needs, from plan_ab options or from a log. Works without MPI.",
+       "rluf plan-ab --data.interactions=log.jsonl.gz --plan_ab.lift=0.1"},
       {"preflight", kStageUsage,
        "Check an allocation before a long run: ranks, GPUs, all-reduce, file system, each with a verdict.",
        "srun rluf preflight my.ini"},

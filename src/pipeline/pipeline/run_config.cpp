@@ -68,6 +68,7 @@ OptionTable RunConfig::table() {
   validate.describe(table);
   guardrails.describe(table);
   abtest.describe(table);
+  plan_ab.describe(table);
   plan.describe(table);
   return table;
 }

@@ -199,6 +199,7 @@ void check_command(const RunConfig& config, const std::string& command, const In
   }
   if (whole || command == "evaluate") {
     check.candidates();
+    if (!config.evaluate.log.arm_field.empty()) check.interactions();
     if (!config.evaluate.love_model.empty()) check.model("evaluate.love_model", config.evaluate.love_model, false);
   }
   if (command == "evaluate" && config.evaluate.love_model.empty() && !config.data.candidates.empty())

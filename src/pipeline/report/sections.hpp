@@ -21,6 +21,8 @@ std::string signals_section(const RunDirectory& directory);
 std::string data_section(const RunDirectory& directory);
 std::string rewards_section(const RunDirectory& directory);
 std::string evaluation_section(const RunDirectory& directory);
+/// Arms and policies by the log, the table "log" of the evaluation.
+std::string log_part(const nlohmann::json& evaluation);
 std::string policy_section(const RunDirectory& directory);
 std::string validation_section(const RunDirectory& directory);
 std::string alarms_section(const RunDirectory& directory);

@@ -129,7 +129,7 @@ std::string evaluation_section(const RunDirectory& directory) {
   if (!directory.has_table("evaluation")) return missing_stage("evaluate");
   const Json table = directory.read_table("evaluation");
   const Json candidates = list_of(table, "candidates");
-  if (candidates.empty()) return "<p>No candidates were named (data.candidates).</p>\n";
+  if (candidates.empty()) return "<p>No candidates were named (data.candidates).</p>\n" + log_part(table);
   std::string html = "<p>Mean corrected P[Love] on the same " + figure_text(table.at("prompts")) +
                      " prompts; differences are paired, places are those of 95 % of the resamples.</p>\n";
   std::vector<std::vector<std::string>> rows;
@@ -157,10 +157,12 @@ std::string evaluation_section(const RunDirectory& directory) {
   html += picture_grid(pictures);
   if (table.contains("online") && table["online"].is_object())
     html += "<p>" + html_escaped(table["online"].at("sentence").get<std::string>()) + "; Spearman " +
-            figure_text(table["online"].at("spearman")) + ".</p>\n";
-  return html + paper_says(
-                    "Pearson r = 0.95 between offline score and online change of the love rate over ten model "
-                    "versions (95 % interval by Fisher's z: 0.80 to 0.99).");
+            figure_text(table["online"].at("spearman")) + "; " +
+            html_escaped(table["online"].value("leave_one_out_sentence", "")) + ".</p>\n";
+  return html + log_part(table) +
+         paper_says(
+             "Pearson r = 0.95 between offline score and online change of the love rate over ten model "
+             "versions (95 % interval by Fisher's z: 0.80 to 0.99).");
 }
 
 std::string policy_section(const RunDirectory& directory) {

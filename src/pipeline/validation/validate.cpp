@@ -124,12 +124,14 @@ void run_validate(const ValidationOptions& given, const PolicyOptions& policy, c
     table["offline_online"] = nullptr;
     if (with_ab && held_out.num_prompts() > 0 && yardstick.rewards.contains("love")) {
       std::vector<double> offline;
+      std::vector<std::string> names;
       for (const ArmMeasures& arm : held_out.arms())
         offline.push_back(moments(arm.by_prompt.at("love_probability")).mean);
       const Json& rows = table["ab"]["arms"];
+      for (const Json& row : rows) names.push_back(row.at("name"));
       table["offline_online"] = {
-          {"love_rate", offline_online_agreement(offline, rates_of(rows, "love_rate"))},
-          {"expected_love_rate", offline_online_agreement(offline, rates_of(rows, "expected_love_rate"))}};
+          {"love_rate", offline_online_agreement(offline, rates_of(rows, "love_rate"), names)},
+          {"expected_love_rate", offline_online_agreement(offline, rates_of(rows, "expected_love_rate"), names)}};
     }
     print_tables(table);
     context.directory.write_table("validation", table);

@@ -18,6 +18,9 @@ struct Candidate {
 struct CandidateSet {
   std::vector<std::vector<Message>> prompts;
   std::vector<Candidate> candidates;  ///< in the order of names
+  /// Number of each prompt's user from 0, where a row of the first file has a user_id (a row without one is a user of
+  /// its own). @shape [num_prompts], or empty: users are not known
+  std::vector<std::int64_t> users;
 };
 
 /// Finds the candidates that `data.candidates` names: model folders and response files, or folders of these.

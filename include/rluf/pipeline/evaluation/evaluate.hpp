@@ -1,5 +1,6 @@
 #pragma once
-/// The evaluate stage: candidates ranked offline by their mean corrected P[Love] on the same prompts.
+/// The evaluate stage: candidates ranked offline by their mean corrected P[Love] on the same prompts; arms of the log,
+/// and policies over them, valued from what users did.
 #include <cstdint>
 #include <map>
 #include <string>
@@ -8,6 +9,7 @@
 #include "rluf/kernels/sampling.hpp"
 #include "rluf/pipeline/alarms/alarms.hpp"
 #include "rluf/pipeline/dataset/data_options.hpp"
+#include "rluf/pipeline/evaluation/log_options.hpp"
 #include "rluf/pipeline/stage.hpp"
 
 namespace rluf {
@@ -24,6 +26,7 @@ struct EvaluationOptions {
   bool gate = false;
   double gate_margin = 0.05, gate_alpha = 0.05;
   std::int64_t audit_rows = 500;  ///< of the love hold-out; 0: no audit
+  LogOptions log;
   void describe(OptionTable& table);
 };
 
@@ -31,7 +34,10 @@ struct EvaluationOptions {
 /// probability with interval, place with interval, difference to the best, mean raw score, length, closing phrases;
 /// with data.online also Pearson (Fisher interval) and Spearman between offline and online. Candidates that are model
 /// folders answer the files' prompts, or the held-out prompts if there are no files. With a baseline each other
-/// candidate has a "gate": it passes if a loss of love beyond the margin is ruled out and no alarm rings.
+/// candidate has a "gate": it passes if a loss of love beyond the margin is ruled out and no alarm rings. With
+/// log.arm_field the arms of data.interactions and the policies of log.policies are valued from the log ("log", see
+/// log_value.hpp) against the baseline, if it is one of them, else against the log's own mixture; the policies have a
+/// "log_gate".
 /// @collective @throws Error(kBadInput) without a love model, Error(kBadData) for different prompts, Error(kAlarm) with
 /// options.gate if a candidate does not pass
 void run_evaluate(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,

@@ -23,7 +23,7 @@ std::optional<std::size_t> position_of_baseline(const CandidateSet& set, const E
 nlohmann::json gate_table(const CandidateSet& set, const std::vector<ScoredCandidate>& scored, std::size_t baseline,
                           const EvaluationOptions& options, const AlarmOptions& alarms);
 
-/// Logs the rows. @throws Error(kAlarm) naming who does not pass and why, if `shut`
-void apply_gate(const nlohmann::json& table, bool shut);
+/// Logs the rows of all tables. @throws Error(kAlarm) naming who does not pass and why, if `shut`
+void apply_gates(const std::vector<nlohmann::json>& tables, bool shut);
 
 }  // namespace rluf

@@ -27,14 +27,31 @@ struct Standing {
 
 /// Paired bootstrap: each replicate resamples the prompts once, for all candidates alike, so that what prompts have in
 /// common cancels in the differences. Deterministic in `seed`. @shape values [num_candidates][num_prompts]
+/// @shape clusters [num_prompts]: number of each prompt's user from 0, whose prompts are drawn together; empty: prompts
+/// are drawn one by one
 std::vector<Standing> compare_candidates(const std::vector<std::vector<double>>& values, std::int64_t num_replicates,
-                                         std::uint64_t seed);
+                                         std::uint64_t seed, std::span<const std::int64_t> clusters = {});
+
+/// One candidate's figure is sum of numerators / sum of denominators. @shape both [num_clusters]
+struct ClusterSums {
+  std::vector<double> numerators, denominators;
+};
+/// The same for ratios: each replicate resamples the clusters once, for all candidates alike. @shape candidates
+/// [num_candidates], each with the same clusters
+std::vector<Standing> compare_ratios_of_clusters(const std::vector<ClusterSums>& candidates,
+                                                 std::int64_t num_replicates, std::uint64_t seed);
 
 /// What may be concluded from a correlation over so few candidates, as one sentence.
 std::string agreement_sentence(const Interval& pearson, std::int64_t n);
 
-/// n, Pearson with Fisher's interval, Spearman and the sentence, as they stand in the tables. Offline means and online
-/// rates of the same candidates. @shape offline, online [n]
-nlohmann::json offline_online_agreement(std::span<const double> offline, std::span<const double> online);
+/// Pearson correlation without each point in turn; empty below four points, since two leave no correlation to see.
+/// @shape x, y [n] -> [n]
+std::vector<double> leave_one_out(std::span<const double> x, std::span<const double> y);
+
+/// n, Pearson with Fisher's interval, Spearman, the sentence, and Pearson without each candidate ("leave_one_out":
+/// [{"without", "pearson"}] with its own sentence), as they stand in the tables. Offline means and online rates of the
+/// same candidates. @shape offline, online, names [n]
+nlohmann::json offline_online_agreement(std::span<const double> offline, std::span<const double> online,
+                                        std::span<const std::string> names);
 
 }  // namespace rluf

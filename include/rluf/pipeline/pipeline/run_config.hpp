@@ -11,6 +11,7 @@
 #include "rluf/pipeline/simulation/simulate.hpp"
 #include "rluf/pipeline/stage.hpp"
 #include "rluf/pipeline/validation/ab_log.hpp"
+#include "rluf/pipeline/validation/ab_plan.hpp"
 #include "rluf/pipeline/validation/recommendation.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
 
@@ -31,6 +32,7 @@ struct RunConfig {
   ValidationOptions validate;
   Guardrails guardrails;
   AbLogOptions abtest;
+  AbPlanOptions plan_ab;
   PlanOptions plan;
 
   /// The options as a table that points into this struct: it must not move afterwards.

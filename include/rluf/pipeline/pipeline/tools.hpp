@@ -23,6 +23,8 @@ void tool_prune(const RunConfig& config, const std::vector<std::string>& operand
 /// What a real A/B test says, from its log; a verdict for each arm.
 /// @throws Error(kAlarm) with abtest.gate unless every arm may be shipped
 void tool_abtest(const RunConfig& config, const std::vector<std::string>& operands);
+/// Prints how many users and days an A/B test needs, from options or from data.interactions. Needs no MPI.
+void tool_plan_ab(const RunConfig& config);
 void tool_inspect(const RunConfig& config, const std::vector<std::string>& operands);
 /// Whether this allocation can carry a run: ranks, threads, devices, all-reduce, file system; a verdict a line.
 /// @collective @throws Error(kBadInput) if a check fails
