@@ -110,6 +110,26 @@ TEST_F(EvaluateTest, DifferentPromptsAreAnErrorThatNamesTheFirst) {
   EXPECT_NE(error_of(ExitCode::kBadData).find("ends after 1"), std::string::npos);
 }
 
+TEST_F(EvaluateTest, UsersOfTheResponseFilesAreDrawnTogether) {
+  if (world_.rank() == 0) {
+    fs::create_directories(folder_ + "/users");
+    for (const std::string name : {"a", "b"}) {
+      std::string text;
+      for (int i = 0; i < 6; ++i)
+        text += concat("{\"prompt\":\"p", i, "\",\"response\":\"", name, i, "\"",
+                       i < 5 ? concat(",\"user_id\":", i / 2) : "", "}\n");
+      write_text(folder_ + "/users/" + name + ".jsonl", text);
+    }
+  }
+  world_.barrier();
+  const auto set = read_responses(find_candidates(folder_ + "/users"), 0);
+  EXPECT_EQ(set.users, (std::vector<std::int64_t>{0, 0, 1, 1, 2, 3})) << "a row without a user is one of its own";
+  EXPECT_TRUE(read_responses(find_candidates(folder_ + "/world/candidates"), 0).users.empty());
+  data_.candidates = folder_ + "/users";
+  data_.online = "";
+  EXPECT_EQ(evaluate().at("interval"), "percentile bootstrap over users, paired, 95 %");
+}
+
 TEST_F(EvaluateTest, BadInputIsNamed) {
   data_.candidates = folder_ + "/nowhere";
   EXPECT_NE(error_of(ExitCode::kBadInput).find("nowhere"), std::string::npos);

@@ -4,7 +4,7 @@ import pathlib
 import random
 import tempfile
 
-from program import check, check_error, finish, rluf
+from program import check, check_error, finish, rluf, tiny
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_evaluate_log_"))
 random.seed(5)
@@ -77,6 +77,21 @@ good = written("good.json", json.dumps({"by use": {"code": "new", "*": "old"}}))
 check(evaluate("open", f"--evaluate.policies={good}", "--evaluate.gate=true", "--evaluate.baseline=old").returncode == 0, "open gate")
 check(table("open")["log"]["reference"] == "old", "an arm as the baseline")
 
+# with a love model, beside candidates: the same numbers on other numbers of ranks
+world = [tiny, f"--run.directory={work}/world", "--reward.objective=love", "--evaluate.arm_field=model"]
+for command in ("simulate", "dataset", "reward"):
+    made = rluf(command, *world)
+    check(made.returncode == 0, f"{command}\n{made.stderr[-1500:]}")
+tables = []
+for ranks in (1, 2, 3):
+    result = rluf("evaluate", *world, ranks=ranks)
+    check(result.returncode == 0, f"evaluate on {ranks} ranks\n{result.stderr[-1500:]}")
+    tables.append(table("world"))
+check(tables[0] == tables[1] == tables[2], "the same numbers with a love model on 1, 2 and 3 ranks")
+check(len(tables[0]["candidates"]) > 1 and "leaving one candidate out, r lies between" in result.stderr, "candidates, and r without each")
+own = tables[0]["log"]["policies"][0]["estimators"]
+check(all(own[name]["low"] < own[name]["high"] for name in ("dm", "ips", "snips", "dr", "switch_dr")), "every estimator has an interval")
+
 # refusals and bad input
 evaluate("strict", "--evaluate.min_effective=1e6")
 check(all("effective responses" in row["estimators"]["snips"]["reason"] for row in table("strict")["log"]["policies"]), "too few effective responses")
@@ -90,4 +105,4 @@ log = written("odds.jsonl", [dict(rows[0], propensity=0)])
 check_error(evaluate("bad"), 3, ["odds.jsonl:1", "propensity"], "a chance of 0")
 log = written("json.jsonl", '{"user_id": \n')
 check_error(evaluate("bad", ranks=2), 3, ["json.jsonl:1: broken JSON"], "broken JSON on two ranks")
-finish(22)
+finish(30)

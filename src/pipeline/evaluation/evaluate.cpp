@@ -219,18 +219,29 @@ std::optional<RewardModel> load_love(const EvaluationOptions& options, const Dat
   return love;
 }
 
-/// The table of the candidates, with its gate. @collective
-Json rank_candidates(const EvaluationOptions& options, const AlarmOptions& alarms, const DataOptions& data,
-                     const RewardModel& love, const StageContext& context) {
-  const Communicator& comm = context.grid.world;
+/// What is there to rank, before anything is scored.
+struct Ranking {
   CandidateSet set;
   std::optional<std::size_t> baseline;
   std::map<std::string, double> online;
-  guarded(comm, [&] {
-    set = read_responses(find_candidates(data.candidates), options.max_prompts);
-    baseline = position_of_baseline(set, options);
-    if (!data.online.empty()) online = read_online(data.online);
+};
+
+/// @collective
+Ranking read_ranking(const EvaluationOptions& options, const DataOptions& data, const StageContext& context) {
+  Ranking ranking;
+  guarded(context.grid.world, [&] {
+    ranking.set = read_responses(find_candidates(data.candidates), options.max_prompts);
+    ranking.baseline = position_of_baseline(ranking.set, options);
+    if (!data.online.empty()) ranking.online = read_online(data.online);
   });
+  return ranking;
+}
+
+/// The table of the candidates, with its gate. @collective
+Json rank_candidates(Ranking ranking, const EvaluationOptions& options, const AlarmOptions& alarms,
+                     const DataOptions& data, const RewardModel& love, const StageContext& context) {
+  const Communicator& comm = context.grid.world;
+  CandidateSet& set = ranking.set;
   if (set.prompts.empty()) {  // models alone answer what no model was trained on
     for (const Prompt& prompt : read_prompts(context.directory.data("prompts.h5"), Split::kHoldout, comm)) {
       if (options.max_prompts > 0 && static_cast<std::int64_t>(set.prompts.size()) == options.max_prompts) break;
@@ -251,9 +262,9 @@ Json rank_candidates(const EvaluationOptions& options, const AlarmOptions& alarm
   }
   Json table;
   guarded(comm, [&] {
-    table = make_table(set, scored, online, options, context.seed());
+    table = make_table(set, scored, ranking.online, options, context.seed());
     print_ranking(table);
-    if (baseline) table["gate"] = gate_table(set, scored, *baseline, options, alarms);
+    if (ranking.baseline) table["gate"] = gate_table(set, scored, *ranking.baseline, options, alarms);
   });
   return table;
 }
@@ -350,8 +361,10 @@ void run_evaluate(const EvaluationOptions& options, const AlarmOptions& alarms, 
   if (!ranks && !values)
     log_info("evaluate: data.candidates and evaluate.arm_field are empty, so there is nothing to rank");
   if (ranks || values) {
+    Ranking ranking;
+    if (ranks) ranking = read_ranking(options, data, context);
     const std::optional<RewardModel> love = load_love(options, data, context);
-    if (ranks) table = rank_candidates(options, alarms, data, *love, context);
+    if (ranks) table = rank_candidates(std::move(ranking), options, alarms, data, *love, context);
     if (values) table.update(value_log(options, data, love ? &*love : nullptr, context));
   }
   guarded(context.grid.world, [&] {

@@ -153,7 +153,8 @@ std::string help_text(const std::string& name) {
          "  mpirun -n 2 rluf run inputs/quickstart.ini                 a simulated world, ten minutes on two cores\n"
          "  mpirun -n 2 rluf run inputs/smollm2.ini --data.interactions=log.jsonl.gz --run.directory=runs/love1\n\n"
          "Signals: USR2 writes a checkpoint, USR1 and TERM write one and stop; rluf request does the same by a file.\n"
-         "Exit codes: 0 done, 2 bad input, 3 bad data or checkpoint, 75 stopped with a checkpoint by a signal, a "
+         "Exit codes: 0 done, 2 bad input, 3 bad data or checkpoint, 4 an alarm or a gate that is shut, 75 stopped "
+         "with a checkpoint by a signal, a "
          "request "
          "or the\n"
          "end of the job's time (run the same command again to continue), 1 anything else.\n";
