@@ -7,9 +7,6 @@
 namespace rluf {
 namespace {
 
-/// log(1 + e^x) without overflow.
-double log1p_exp(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
-
 constexpr int kMaxIterations = 60;
 /// Log-odds of a term at which a fit is taken for one that would never end: the outcome is the same wherever it holds.
 constexpr double kSeparated = 25;
@@ -17,6 +14,8 @@ constexpr double kSeparated = 25;
 }  // namespace
 
 double logistic(double x) { return x >= 0 ? 1 / (1 + std::exp(-x)) : std::exp(x) / (1 + std::exp(x)); }
+
+double softplus(double x) { return x > 0 ? x + std::log1p(std::exp(-x)) : std::log1p(std::exp(x)); }
 
 LogisticSums::LogisticSums(std::size_t num_terms) : values(size_of(num_terms), 0.0) {}
 
@@ -27,7 +26,7 @@ void LogisticSums::add(std::span<const double> terms, double successes, double t
   double log_odds = 0;
   for (std::size_t i = 0; i < n; ++i) log_odds += coefficients[i] * terms[i];
   const double p = logistic(log_odds), residual = successes - trials * p, weight = trials * p * (1 - p);
-  values[0] += successes * log_odds - trials * log1p_exp(log_odds);
+  values[0] += successes * log_odds - trials * softplus(log_odds);
   std::size_t at = 1;
   for (std::size_t i = 0; i < n; ++i) values[at++] += residual * terms[i];
   for (std::size_t i = 0; i < n; ++i)

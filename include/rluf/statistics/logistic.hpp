@@ -13,6 +13,8 @@ namespace rluf {
 
 /// 1 / (1 + e^-x).
 double logistic(double x);
+/// log(1 + e^x) without overflow.
+double softplus(double x);
 
 /// What one step of Newton's method adds up over observations; `values` holds log-likelihood, gradient [num_terms] and
 /// the upper triangle of the information [num_terms (num_terms + 1) / 2], so that parts can be added.

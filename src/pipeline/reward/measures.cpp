@@ -8,6 +8,7 @@
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/pipeline/reward/metrics.hpp"
 #include "rluf/pipeline/reward/slices.hpp"
+#include "rluf/statistics/logistic.hpp"
 
 namespace rluf {
 namespace {
@@ -15,10 +16,8 @@ namespace {
 using Json = nlohmann::json;
 
 Json interval_of(const BinaryScores& scores, const RewardOptions& options, std::uint64_t seed,
-                 const std::function<double(const BinaryScores&, const std::vector<double>&)>& metric) {
-  return bootstrap_interval(scores.clusters, scores.num_clusters, static_cast<int>(options.bootstrap_replicates), seed,
-                            [&](const std::vector<double>& weights) { return metric(scores, weights); })
-      .to_json();
+                 const BinaryMetric& metric) {
+  return metric_interval(scores, static_cast<int>(options.bootstrap_replicates), seed, metric).to_json();
 }
 
 /// Correlation with an interval by resampling rows.
@@ -37,9 +36,6 @@ Json correlation_of(const std::vector<double>& x, const std::vector<double>& y, 
   }
   return percentile_interval(pearson(x, y), std::move(replicates)).to_json();
 }
-
-/// log(1 + exp(x)) without overflow.
-double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 
 double ece10(const BinaryScores& scores, const std::vector<double>& weights) { return ece(scores, weights, 10); }
 

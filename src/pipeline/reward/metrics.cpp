@@ -8,17 +8,12 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/core/random.hpp"
+#include "rluf/statistics/logistic.hpp"
 
 namespace rluf {
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-
-double sigmoid(double logit) {
-  return logit >= 0 ? 1 / (1 + std::exp(-logit)) : std::exp(logit) / (1 + std::exp(logit));
-}
-/// log(1 + exp(x)) without overflow.
-double softplus(double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); }
 
 double total(const std::vector<double>& weights) { return std::accumulate(weights.begin(), weights.end(), 0.0); }
 
@@ -51,7 +46,7 @@ void for_each_bin(const BinaryScores& scores, const std::vector<double>& weights
   double before = 0, probability = 0, label = 0, weight = 0;
   int next = 1;
   for (std::size_t i = 0; i < scores.logits.size(); ++i) {
-    probability += weights[i] * sigmoid(scores.logits[i]);
+    probability += weights[i] * logistic(scores.logits[i]);
     label += weights[i] * scores.labels[i];
     weight += weights[i];
     before += weights[i];
@@ -122,7 +117,8 @@ double log_loss(const BinaryScores& scores, const std::vector<double>& weights) 
 }
 
 double brier(const BinaryScores& scores, const std::vector<double>& weights) {
-  return weighted_mean(scores, weights, [](double logit, double label) { return std::pow(sigmoid(logit) - label, 2); });
+  return weighted_mean(scores, weights,
+                       [](double logit, double label) { return std::pow(logistic(logit) - label, 2); });
 }
 
 double ece(const BinaryScores& scores, const std::vector<double>& weights, int num_bins) {
@@ -153,7 +149,7 @@ std::pair<double, double> calibration_line(const BinaryScores& scores, const std
   for (int iteration = 0; iteration < 50; ++iteration) {
     double g0 = 0, g1 = 0, h00 = 0, h01 = 0, h11 = 0;
     for (std::size_t i = 0; i < scores.logits.size(); ++i) {
-      const double x = (scores.logits[i] - center) / spread, p = sigmoid(intercept + slope * x), w = weights[i];
+      const double x = (scores.logits[i] - center) / spread, p = logistic(intercept + slope * x), w = weights[i];
       g0 += w * (scores.labels[i] - p);
       g1 += w * (scores.labels[i] - p) * x;
       h00 += w * p * (1 - p);
@@ -169,6 +165,12 @@ std::pair<double, double> calibration_line(const BinaryScores& scores, const std
     if (std::abs(d0) + std::abs(d1) < 1e-10) return {intercept - slope * center / spread, slope / spread};
   }
   return {kNaN, kNaN};
+}
+
+Interval metric_interval(const BinaryScores& scores, int num_replicates, std::uint64_t seed,
+                         const BinaryMetric& metric) {
+  return bootstrap_interval(scores.clusters, scores.num_clusters, num_replicates, seed,
+                            [&](const std::vector<double>& weights) { return metric(scores, weights); });
 }
 
 Interval percentile_interval(double value, std::vector<double> replicates) {

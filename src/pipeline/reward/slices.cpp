@@ -68,12 +68,8 @@ double observed_to_expected(const BinaryScores& scores, const std::vector<double
   return observed / expected;
 }
 
-using Metric = std::function<double(const BinaryScores&, const std::vector<double>&)>;
-
-Json interval_of(const BinaryScores& scores, const SliceBootstrap& bootstrap, const Metric& metric) {
-  return bootstrap_interval(scores.clusters, scores.num_clusters, bootstrap.num_replicates, bootstrap.seed,
-                            [&](const std::vector<double>& weights) { return metric(scores, weights); })
-      .to_json();
+Json interval_of(const BinaryScores& scores, const SliceBootstrap& bootstrap, const BinaryMetric& metric) {
+  return metric_interval(scores, bootstrap.num_replicates, bootstrap.seed, metric).to_json();
 }
 
 }  // namespace
@@ -145,7 +141,7 @@ Json drift(const HeldOutRows& rows, const SliceBootstrap& bootstrap) {
     return rows.logits[a] < rows.logits[b] || (rows.logits[a] == rows.logits[b] && a < b);
   });
   const BinaryScores scores = BinaryScores::sorted(rows.logits, rows.labels, rows.users);
-  const auto change_of = [&](const Metric& metric) {
+  const auto change_of = [&](const BinaryMetric& metric) {
     return interval_of(scores, bootstrap, [&](const BinaryScores& all, const std::vector<double>& weights) {
       std::vector<double> early(weights), late(weights);
       for (std::size_t i = 0; i < order.size(); ++i) (half[order[i]] == 0 ? late : early)[i] = 0;

@@ -41,6 +41,10 @@ std::vector<ReliabilityBin> reliability(const BinaryScores& scores, int num_bins
 Interval bootstrap_interval(const std::vector<std::int64_t>& clusters, std::int64_t num_clusters, int num_replicates,
                             std::uint64_t seed,
                             const std::function<double(const std::vector<double>& weights)>& statistic);
+using BinaryMetric = std::function<double(const BinaryScores&, const std::vector<double>& weights)>;
+/// The same of a metric of scores, by their clusters.
+Interval metric_interval(const BinaryScores& scores, int num_replicates, std::uint64_t seed,
+                         const BinaryMetric& metric);
 /// Percentile interval of given replicates around a value.
 Interval percentile_interval(double value, std::vector<double> replicates);
 
