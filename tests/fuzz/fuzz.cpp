@@ -19,6 +19,7 @@
 #include "rluf/io/safetensors.hpp"
 #include "rluf/model/llama.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/dataset/pair_layouts.hpp"
 #include "rluf/pipeline/pipeline/run_config.hpp"
 
 using namespace rluf;
@@ -116,6 +117,20 @@ const std::map<std::string, Reader>& readers() {
        [](const std::string&, const std::string& file) {
          const LabelledData data(file, Split::kTrain, Communicator::self());
          for (std::int64_t i = 0; i < data.documents().size(); ++i) data.documents().document(i);
+         data.facts();
+       }},
+      {"prompts",
+       [](const std::string&, const std::string& file) { read_prompts(file, Split::kTrain, Communicator::self()); }},
+      {"pairs",
+       [](const std::string&, const std::string& file) {
+         const PairLayout layout = layout_of_file(file);
+         for_each_row(file, 0, 1, [&](std::int64_t line, const Json& row) {
+           if (is_unpaired(layout)) {
+             read_rated(row, layout, file, line);
+           } else {
+             read_pair(row, layout, file, line);
+           }
+         });
        }},
   };
   return map;

@@ -2,6 +2,7 @@
 import argparse
 import glob
 import gzip
+import json
 import os
 import pathlib
 import shutil
@@ -24,9 +25,19 @@ world = work / "run/world"
 rows = gzip.open(world / "interactions.jsonl.gz", "rb").read().splitlines(keepends=True)[:12]
 (work / "log.jsonl").write_bytes(b"".join(rows))
 (work / "log.jsonl.gz").write_bytes(gzip.compress(b"".join(rows)))
+say = lambda role, text: {"role": role, "content": text}
+dialogue = [say("user", "Tea?"), say("assistant", "Yes.")]
+layouts = {"responses": {"prompt": "Tea?", "chosen": "Yes.", "rejected": "No.", "score_chosen": 4, "score_rejected": 1.5},
+           "conversations": {"chosen": dialogue, "rejected": [dialogue[0], say("assistant", "No.")]},
+           "transcripts": {"chosen": "\n\nHuman: Tea?\n\nAssistant: Yes.", "rejected": "\n\nHuman: Tea?\n\nAssistant: No."},
+           "labelled": {"prompt": dialogue + [say("user", "Why?")], "completion": "I am cold.", "label": True},
+           "scored": {"prompt": "Tea?", "response": "Yes.", "score": 0.5}}
+pairs = [work / f"{name}.jsonl" for name in layouts]
+for path, row in zip(pairs, layouts.values()):
+    path.write_text((json.dumps(row) + "\n") * 4)
 files = {"safetensors": [world / "base/model.safetensors"], "config": [world / "base/config.json"], "tokenizer": [world / "base/tokenizer.json"],
          "jsonl": [work / "log.jsonl", work / "log.jsonl.gz"], "ini": [tiny, source / "inputs/smollm2.ini"],
-         "checkpoint": sorted((work / "run/checkpoints/sft").glob("*.h5")), "dataset": [work / "run/data/love.h5"]}
+         "checkpoint": sorted((work / "run/checkpoints/sft").glob("*.h5")), "dataset": [work / "run/data/love.h5"], "prompts": [work / "run/data/prompts.h5"], "pairs": pairs}
 llama3 = glob.glob(str(source / ".deps/oracle/lib/python3*/site-packages/llama_models/llama3/tokenizer.model"))
 if llama3:  # its first ranks are enough
     (work / "tokenizer.model").write_bytes(b"".join(open(llama3[0], "rb").read().splitlines(keepends=True)[:2000]))

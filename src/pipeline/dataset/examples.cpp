@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "rluf/core/error.hpp"
+#include "rluf/io/jsonl.hpp"
 
 namespace rluf {
 namespace {
@@ -29,6 +30,25 @@ Hdf5File open_checked(const std::string& path, const Communicator& comm, const s
                     "make it with `rluf dataset`");
   });
   return file;
+}
+
+/// JSON i of `count` stands in DATASET from OFFSETS[i] up to OFFSETS[i + 1]. @throws Error(kBadData) if it does not
+std::vector<nlohmann::json> json_texts(const Hdf5File& file, const std::string& dataset, const std::string& offsets,
+                                       std::size_t count) {
+  const auto damaged = [&](const std::string& problem) {
+    fail_data(concat(file.path(), ": ", problem, " \"", dataset, "\""), "the file is damaged",
+              "make it again with `rluf dataset`");
+  };
+  const auto text = column<std::uint8_t>(file, dataset);
+  const auto ends = column<std::int64_t>(file, offsets);
+  if (ends.size() != count + 1 || ends.front() != 0 || ends.back() != std::ssize(text) || !std::ranges::is_sorted(ends))
+    damaged("offsets do not fit");
+  std::vector<nlohmann::json> values;
+  for (std::size_t i = 0; i < count; ++i) {
+    values.push_back(nlohmann::json::parse(text.begin() + ends[i], text.begin() + ends[i + 1], nullptr, false));
+    if (values.back().is_discarded()) damaged(concat("row ", i, " is no JSON in"));
+  }
+  return values;
 }
 
 }  // namespace
@@ -73,15 +93,21 @@ LabelledData::LabelledData(const std::string& path, Split split, const Communica
       labels_(column<float>(file_, group_ + "/labels")),
       users_(column<std::int64_t>(file_, group_ + "/users")),
       timestamps_(column<std::int64_t>(file_, group_ + "/timestamps")),
-      prior_correction_(column<double>(file_, "prior_correction").at(0)) {}
+      prior_correction_(column<double>(file_, "prior_correction").at(0)) {
+  const auto rows = static_cast<std::size_t>(documents_.size());
+  if (labels_.size() != rows || users_.size() != rows || timestamps_.size() != rows)
+    fail_data(concat(path, ": columns of \"", group_, "\" have different lengths"), "the file is damaged",
+              "make it again with `rluf dataset`");
+}
 
 std::vector<ResponseFacts> LabelledData::facts() const {
-  const auto text = column<std::uint8_t>(file_, group_ + "/facts");
-  const auto offsets = column<std::int64_t>(file_, group_ + "/facts_offsets");
   std::vector<ResponseFacts> facts;
-  for (std::size_t i = 0; i < labels_.size(); ++i) {
-    const auto json = nlohmann::json::parse(text.begin() + offsets.at(i), text.begin() + offsets.at(i + 1));
-    facts.push_back({json.at("use_case"), json.at("position"), json.at("signals")});
+  try {
+    for (const auto& json : json_texts(file_, group_ + "/facts", group_ + "/facts_offsets", labels_.size()))
+      facts.push_back({json.at("use_case"), json.at("position"), json.at("signals")});
+  } catch (const nlohmann::json::exception& error) {
+    fail_data(concat(file_.path(), ": row ", facts.size(), " of \"", group_, "/facts\": ", error.what()),
+              "the file is damaged", "make it again with `rluf dataset`");
   }
   return facts;
 }
@@ -99,16 +125,21 @@ std::vector<Prompt> read_prompts(const std::string& path, Split split, const Com
   guarded(comm, [&] {
     const auto tokens = column<std::int32_t>(file, group + "/tokens");
     const auto offsets = column<std::int64_t>(file, group + "/offsets");
-    const auto text = column<std::uint8_t>(file, group + "/text");
-    const auto text_offsets = column<std::int64_t>(file, group + "/text_offsets");
     const auto ids = column<std::int64_t>(file, group + "/ids");
+    const auto texts = json_texts(file, group + "/text", group + "/text_offsets", ids.size());
+    if (offsets.size() != ids.size() + 1 || offsets.front() != 0 || offsets.back() != std::ssize(tokens) ||
+        !std::ranges::is_sorted(offsets))
+      fail_data(concat(path, ": offsets of \"", group, "\" do not fit its tokens"), "the file is damaged",
+                "make it again with `rluf dataset`");
     for (std::size_t i = 0; i < ids.size(); ++i) {
-      const auto json = nlohmann::json::parse(text.begin() + text_offsets[i], text.begin() + text_offsets[i + 1]);
+      const auto& json = texts[i];
       const bool constrained = json.is_object();
-      prompts.push_back({ids[i],
-                         read_messages(constrained ? json.at("messages") : json, path, ids[i]),
-                         {tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]},
-                         constrained ? read_constraints(json.at("constraints"), path, ids[i]) : Constraints{}});
+      prompts.push_back(
+          {ids[i],
+           read_messages(constrained ? field<nlohmann::json>(json, "messages", path, ids[i]) : json, path, ids[i]),
+           {tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]},
+           constrained ? read_constraints(field<nlohmann::json>(json, "constraints", path, ids[i]), path, ids[i])
+                       : Constraints{}});
     }
   });
   return prompts;
