@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
@@ -32,9 +33,10 @@ Hdf5File open_checked(const std::string& path, const Communicator& comm, const s
   return file;
 }
 
-/// JSON i of `count` stands in DATASET from OFFSETS[i] up to OFFSETS[i + 1]. @throws Error(kBadData) if it does not
-std::vector<nlohmann::json> json_texts(const Hdf5File& file, const std::string& dataset, const std::string& offsets,
-                                       std::size_t count) {
+/// Calls action(i, json) for each of `count` JSON values, of which value i stands in DATASET from OFFSETS[i] up to
+/// OFFSETS[i + 1]. @throws Error(kBadData) if it does not
+void for_each_json(const Hdf5File& file, const std::string& dataset, const std::string& offsets, std::size_t count,
+                   const std::function<void(std::size_t, const nlohmann::json&)>& action) {
   const auto damaged = [&](const std::string& problem) {
     fail_data(concat(file.path(), ": ", problem, " \"", dataset, "\""), "the file is damaged",
               "make it again with `rluf dataset`");
@@ -43,12 +45,11 @@ std::vector<nlohmann::json> json_texts(const Hdf5File& file, const std::string& 
   const auto ends = column<std::int64_t>(file, offsets);
   if (ends.size() != count + 1 || ends.front() != 0 || ends.back() != std::ssize(text) || !std::ranges::is_sorted(ends))
     damaged("offsets do not fit");
-  std::vector<nlohmann::json> values;
   for (std::size_t i = 0; i < count; ++i) {
-    values.push_back(nlohmann::json::parse(text.begin() + ends[i], text.begin() + ends[i + 1], nullptr, false));
-    if (values.back().is_discarded()) damaged(concat("row ", i, " is no JSON in"));
+    const auto value = nlohmann::json::parse(text.begin() + ends[i], text.begin() + ends[i + 1], nullptr, false);
+    if (value.is_discarded()) damaged(concat("row ", i, " is no JSON in"));
+    action(i, value);
   }
-  return values;
 }
 
 }  // namespace
@@ -103,8 +104,10 @@ LabelledData::LabelledData(const std::string& path, Split split, const Communica
 std::vector<ResponseFacts> LabelledData::facts() const {
   std::vector<ResponseFacts> facts;
   try {
-    for (const auto& json : json_texts(file_, group_ + "/facts", group_ + "/facts_offsets", labels_.size()))
-      facts.push_back({json.at("use_case"), json.at("position"), json.at("signals")});
+    for_each_json(file_, group_ + "/facts", group_ + "/facts_offsets", labels_.size(),
+                  [&](std::size_t, const nlohmann::json& json) {
+                    facts.push_back({json.at("use_case"), json.at("position"), json.at("signals")});
+                  });
   } catch (const nlohmann::json::exception& error) {
     fail_data(concat(file_.path(), ": row ", facts.size(), " of \"", group_, "/facts\": ", error.what()),
               "the file is damaged", "make it again with `rluf dataset`");
@@ -126,13 +129,11 @@ std::vector<Prompt> read_prompts(const std::string& path, Split split, const Com
     const auto tokens = column<std::int32_t>(file, group + "/tokens");
     const auto offsets = column<std::int64_t>(file, group + "/offsets");
     const auto ids = column<std::int64_t>(file, group + "/ids");
-    const auto texts = json_texts(file, group + "/text", group + "/text_offsets", ids.size());
     if (offsets.size() != ids.size() + 1 || offsets.front() != 0 || offsets.back() != std::ssize(tokens) ||
         !std::ranges::is_sorted(offsets))
       fail_data(concat(path, ": offsets of \"", group, "\" do not fit its tokens"), "the file is damaged",
                 "make it again with `rluf dataset`");
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      const auto& json = texts[i];
+    const auto add = [&](std::size_t i, const nlohmann::json& json) {
       const bool constrained = json.is_object();
       prompts.push_back(
           {ids[i],
@@ -140,7 +141,8 @@ std::vector<Prompt> read_prompts(const std::string& path, Split split, const Com
            {tokens.begin() + offsets[i], tokens.begin() + offsets[i + 1]},
            constrained ? read_constraints(field<nlohmann::json>(json, "constraints", path, ids[i]), path, ids[i])
                        : Constraints{}});
-    }
+    };
+    for_each_json(file, group + "/text", group + "/text_offsets", ids.size(), add);
   });
   return prompts;
 }
