@@ -53,16 +53,22 @@ for ranks in (2, 3, 4):
     equal(numbers(runs[1]), numbers(runs[ranks]), f"metrics of {ranks} ranks against 1")
     equal(models(runs[1]), models(runs[ranks]), f"models of {ranks} ranks against 1")
     check(samples(runs[1]) == samples(runs[ranks]), f"samples on {ranks} ranks are those of 1")
-    one, many = [json.loads((runs[n] / "tables/validation.json").read_text()) for n in (1, ranks)]
-    check(one == many, f"the validation table of {ranks} ranks is that of 1")
+    for table in ("validation", "reward_love", "audit", "recommendation"):
+        one, many = [json.loads((runs[n] / f"tables/{table}.json").read_text()) for n in (1, ranks)]
+        one.pop("base", None), many.pop("base", None)  # names the run's folder
+        check(one == many, f"the table {table} of {ranks} ranks is that of 1")
+decision = json.loads((runs[2] / "tables/recommendation.json").read_text())
+check(decision["recommended"] in ("policy_w0.0", "policy_w0.3") and [row["name"] for row in decision["policies"]] == ["policy_w0.3"],
+      f"which policy to ship: {decision}")
 check((runs[1] / "models/reference/model.safetensors").read_bytes() != (runs[1] / "models/policy_w0.3/model.safetensors").read_bytes(),
       "the policy has learnt, so that equal bits mean something")
 page = (runs[2] / "report.html").read_text()
 check('class="missing"' not in page, "every picture and stage is in the report: "
       + "; ".join(re.findall(r'class="missing">([^<]*)', page)))
-check(page.count("<svg") == 25, f"the report has {page.count('<svg')} pictures, not 25")
+check(page.count("<svg") == 32, f"the report has {page.count('<svg')} pictures, not 32")
 for label in ("love per response in the A/B test with love weight 0.3", "mean P[Love]", "helpfulness reward", "true safety",
-              "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC", "odds ratio, adjusted"):
+              "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC", "odds ratio, adjusted", decision["sentence"],
+              "hearts to predicted", "What P[Love] rewards"):
     check(label in page, f"the report holds '{label}'")
 
 again = rluf("run", tiny, f"--run.directory={runs[1]}")
