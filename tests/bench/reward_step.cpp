@@ -18,7 +18,7 @@ using Pairs = std::vector<std::array<std::vector<std::int32_t>, 2>>;
 
 static at::Tensor scores_of(const Llama& model, const std::vector<std::vector<std::int32_t>>& documents) {
   const PackedBatch batch = PackedBatch::from(documents, model.device());
-  return model.scores(model.hidden(batch), batch).select(1, 0);
+  return model.scores(model.hidden(batch), batch);
 }
 
 static void run(char** argv) {

@@ -172,7 +172,7 @@ class Walk {
     const LossFunction generative = term_loss(form, terms, input_.policy, reference == nullptr ? model : *reference);
     const LossFunction scoring = [&](const Llama& current, const std::vector<std::int64_t>& examples) {
       const PackedBatch batch = packed(documents, examples, each);
-      const at::Tensor scores = current.scores(current.hidden(batch), batch).select(1, 0);
+      const at::Tensor scores = current.scores(current.hidden(batch), batch);
       const at::Tensor zeros = torch::zeros({std::ssize(examples)}, scores.options());
       return MicroLoss{each == 1 ? binary_cross_entropy_sum(scores, zeros)
                                  : bradley_terry_sum(scores.slice(0, 0, {}, 2), scores.slice(0, 1, {}, 2), zeros, 0.0),
