@@ -112,6 +112,20 @@ void for_each_row(const std::string& path, int rank, int size,
   }
 }
 
+Json json_row(const std::string& line, const std::string& path, std::int64_t line_number) {
+  const auto fail = [&](const std::string& problem, const char* why) {
+    fail_data(concat(path, ":", line_number, ": ", problem), why, "correct the row or leave it out");
+  };
+  Json row;
+  try {
+    row = Json::parse(line);
+  } catch (const Json::exception& error) {
+    fail(json_complaint(error), "the row cannot be read");
+  }
+  if (!row.is_object()) fail("the line is no JSON object", "a row is an object with named fields");
+  return row;
+}
+
 std::int64_t for_each_shared_row(const std::string& path, std::int64_t max_rows, const std::string& stage,
                                  const Communicator& comm, const std::function<void(std::int64_t, const Json&)>& row) {
   std::int64_t num_mine = 0;
@@ -123,17 +137,7 @@ std::int64_t for_each_shared_row(const std::string& path, std::int64_t max_rows,
     for (std::int64_t index = 0; (max_rows == 0 || index < max_rows) && reader.next(line);) {
       if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
       if (index++ % comm.size() != comm.rank()) continue;
-      const auto fail = [&](const std::string& problem, const char* why) {
-        fail_data(concat(path, ":", reader.line_number(), ": ", problem), why, "correct the row or leave it out");
-      };
-      Json object;
-      try {
-        object = Json::parse(line);
-      } catch (const Json::exception& error) {
-        fail(json_complaint(error), "the row cannot be read");
-      }
-      if (!object.is_object()) fail("the line is no JSON object", "a row is an object with named fields");
-      row(reader.line_number(), object);
+      row(reader.line_number(), json_row(line, path, reader.line_number()));
       if (++num_mine % 256 != 0) continue;
       stop_here_if_requested("reading " + path);
       progress.update(std::min(total - 1, static_cast<long>(reader.bytes_read() >> 10)), concat(index, " rows"));

@@ -55,8 +55,8 @@ StageStep of_json(const std::string& line) {
 
 void append_to(const std::string& path, const std::string& head, const std::string& text, const StepMetrics& metrics) {
   std::error_code error;
-  fs::create_directories(fs::path(path).parent_path(), error);
   const bool fresh = !fs::exists(path, error);
+  if (fresh) fs::create_directories(fs::path(path).parent_path(), error);
   std::ofstream file(path, std::ios::app | std::ios::binary);
   file << (fresh ? head : "") << text;
   file.flush();

@@ -34,6 +34,9 @@ class LineReader {
 /// What is wrong with a line that is no JSON, without quoting it: errors are logged, and rows are private.
 std::string json_complaint(const nlohmann::json::exception& error);
 
+/// A line as a row. @throws Error(kBadData) naming FILE:LINE if it is no JSON object
+Json json_row(const std::string& line, const std::string& path, std::int64_t line_number);
+
 /// Reads line `i` on rank i mod size only (others skip it unparsed): all ranks parse their share of one file.
 /// Blank lines are skipped. `row(line_number, object)`. @throws Error(kBadData) "FILE:LINE: broken JSON ..."
 void for_each_row(const std::string& path, int rank, int size,

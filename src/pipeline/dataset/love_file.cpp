@@ -19,11 +19,7 @@ namespace {
 /// As LabelledData::facts reads them.
 std::string facts_of(const Json& row, const std::vector<Message>& messages, const std::string& label,
                      const Place& place) {
-  Json facts{{"use_case", ""}, {"position", 1}, {"signals", Json::array()}};
-  if (const auto name = row.find("use_case"); name != row.end() && !name->is_null()) {
-    if (!name->is_string()) place.fail("the field \"use_case\" is no text", "it names a kind of use");
-    facts["use_case"] = *name;
-  }
+  Json facts{{"use_case", use_case_of(row, place.path, place.line).value_or("")}, {"signals", Json::array()}};
   facts["position"] = 1 + std::count_if(messages.begin(), messages.end(),
                                         [](const Message& message) { return message.role == "assistant"; });
   for (const auto& [name, value] : member(row, "signals", place).items())

@@ -159,14 +159,7 @@ PairLayout layout_of_file(const std::string& path) {
   for (std::string line; !layout && reader.next(line);) {
     if (line.find_first_not_of(" \t\r\n") == std::string::npos) continue;
     const Place place{path, reader.line_number()};
-    Json row;
-    try {
-      row = Json::parse(line);
-    } catch (const Json::exception& error) {
-      place.fail(json_complaint(error), "the row cannot be read");
-    }
-    if (!row.is_object()) place.fail("the line is no JSON object", "a row is an object with named fields");
-    layout = layout_of(row);
+    layout = layout_of(json_row(line, path, reader.line_number()));
     if (!layout)
       place.fail(
           "no layout of preferences has these fields",

@@ -51,16 +51,6 @@ double member_mean(const std::vector<double>& values, const std::vector<bool>& m
   return sum / count;
 }
 
-/// Users as 0..n-1, and n.
-std::pair<std::vector<std::int64_t>, std::int64_t> clusters_of(const std::vector<std::int64_t>& users) {
-  const std::set<std::int64_t> distinct(users.begin(), users.end());
-  const std::vector<std::int64_t> known(distinct.begin(), distinct.end());
-  std::vector<std::int64_t> clusters;
-  for (const std::int64_t user : users)
-    clusters.push_back(std::lower_bound(known.begin(), known.end(), user) - known.begin());
-  return {std::move(clusters), std::ssize(known)};
-}
-
 AuditRows rows_of(const AuditRows& rows, const std::string& use_case) {
   AuditRows part;
   for (std::size_t i = 0; i < rows.love.size(); ++i) {
@@ -74,21 +64,21 @@ AuditRows rows_of(const AuditRows& rows, const std::string& use_case) {
 }
 
 Json correlations(const std::string& name, const AuditRows& rows, int replicates, std::uint64_t seed) {
-  const auto [clusters, num_users] = clusters_of(rows.users);
-  Json row{{"use_case", name}, {"examples", rows.love.size()}, {"users", num_users}};
+  const Clusters users(rows.users);
+  Json row{{"use_case", name}, {"examples", rows.love.size()}, {"users", users.count}};
   for (const auto& [other, scores] : {std::pair{"helpfulness", &rows.helpfulness}, {"safety", &rows.safety}})
     if (!scores->empty())
       row[concat("love_", other)] =
-          bootstrap_interval(clusters, num_users, replicates, seed, [&](const std::vector<double>& weights) {
+          bootstrap_interval(users.numbers, users.count, replicates, seed, [&](const std::vector<double>& weights) {
             return weighted_pearson(rows.love, *scores, weights);
           }).to_json();
   return row;
 }
 
 Json refusal_table(const AuditRows& rows, int replicates, std::uint64_t seed) {
-  const auto [clusters, num_users] = clusters_of(rows.users);
+  const Clusters users(rows.users);
   const auto interval = [&](const Statistic& statistic) {
-    return bootstrap_interval(clusters, num_users, replicates, seed, statistic).to_json();
+    return bootstrap_interval(users.numbers, users.count, replicates, seed, statistic).to_json();
   };
   const std::vector<double>& love = rows.love_probability;
   std::vector<bool> others(rows.refuses);

@@ -12,7 +12,6 @@
 #include "rluf/io/jsonl.hpp"
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/model/generation.hpp"
-#include "rluf/model/scoring.hpp"
 #include "rluf/model/training.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"

@@ -7,7 +7,6 @@
 #include <set>
 
 #include "rluf/core/error.hpp"
-#include "rluf/pipeline/evaluation/statistics.hpp"
 #include "rluf/statistics/distributions.hpp"
 #include "rluf/statistics/ratio.hpp"
 
@@ -117,10 +116,10 @@ Json difference_json(const std::string& estimator, const PolicyValue& value, con
 }
 
 /// Sums of w r and of w by user, of the observed responses.
-ClusterSums user_sums(const ServedLog& log, const ArmPolicy& policy) {
-  ClusterSums sums{.numerators = std::vector<double>(static_cast<std::size_t>(log.num_users), 0.0),
-                   .denominators = std::vector<double>(static_cast<std::size_t>(log.num_users), 0.0)};
-  for (const LoggedResponse& row : view_of(log, policy).responses) {
+ClusterSums user_sums(const std::vector<LoggedResponse>& rows, std::int64_t num_users) {
+  ClusterSums sums{.numerators = std::vector<double>(static_cast<std::size_t>(num_users), 0.0),
+                   .denominators = std::vector<double>(static_cast<std::size_t>(num_users), 0.0)};
+  for (const LoggedResponse& row : rows) {
     if (!row.observed) continue;
     sums.numerators[static_cast<std::size_t>(row.user)] += row.weight * row.reward;
     sums.denominators[static_cast<std::size_t>(row.user)] += row.weight;
@@ -128,14 +127,13 @@ ClusterSums user_sums(const ServedLog& log, const ArmPolicy& policy) {
   return sums;
 }
 
-void add_places(Json& rows, const ServedLog& log, const std::vector<ArmPolicy>& policies,
-                const std::vector<PolicyValue>& values, std::int64_t replicates, std::uint64_t seed) {
+void add_places(Json& rows, const std::vector<PolicyValue>& values, std::int64_t replicates, std::uint64_t seed) {
   std::vector<std::size_t> ranked;
   std::vector<ClusterSums> sums;
   for (std::size_t p = 0; p < values.size(); ++p) {
     if (values[p].kind == PolicyKind::kLog || !values[p].estimates.contains("snips")) continue;
     ranked.push_back(p);
-    sums.push_back(user_sums(log, policies[p]));
+    sums.push_back(values[p].weighted);
   }
   const auto standings = compare_ratios_of_clusters(sums, replicates, seed);
   for (std::size_t i = 0; i < ranked.size(); ++i) {
@@ -204,6 +202,7 @@ PolicyValue value_of(const ServedLog& log, const ArmPolicy& policy, const LogOpt
   PolicyValue value{.name = policy.name,
                     .kind = policy.kind,
                     .weights = weight_facts(rows),
+                    .weighted = user_sums(rows, log.num_users),
                     .unsupported = view.unsupported,
                     .estimates = {},
                     .refusals = {}};
@@ -276,7 +275,7 @@ Json log_table(const ServedLog& log, const std::vector<ArmPolicy>& policies, con
                     {"estimators", estimators},
                     {"differences", differences}});
   }
-  add_places(rows, log, policies, values, bootstrap_replicates, seed);
+  add_places(rows, values, bootstrap_replicates, seed);
   std::stable_sort(rows.begin(), rows.end(), [](const Json& a, const Json& b) {
     const auto place = [](const Json& row) { return row.contains("place") ? row["place"].get<double>() : 1e18; };
     if ((a["kind"] == "log") != (b["kind"] == "log")) return a["kind"] == "log";

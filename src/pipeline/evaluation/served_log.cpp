@@ -8,7 +8,6 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
-#include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
 #include "rluf/pipeline/signals/interaction.hpp"
@@ -48,7 +47,7 @@ class ServedLogReader {
       if (data_.max_rows > 0 && log_.read == data_.max_rows) return false;
       if (!reader_.next(line)) return false;
       if (line.find_first_not_of(" \t") == std::string::npos) continue;
-      add(parsed(line), documents);
+      add(json_row(line, data_.interactions, reader_.line_number()), documents);
     }
     return true;
   }
@@ -79,17 +78,6 @@ class ServedLogReader {
   }
 
  private:
-  Json parsed(const std::string& line) const {
-    Json row;
-    try {
-      row = Json::parse(line);
-    } catch (const Json::exception& error) {
-      fail_row(json_complaint(error), "the row cannot be read");
-    }
-    if (!row.is_object()) fail_row("not a JSON object", "a row is an object with named fields");
-    return row;
-  }
-
   [[noreturn]] void fail_row(const std::string& problem, const std::string& why) const {
     fail_data(concat(data_.interactions, ":", reader_.line_number(), ": ", problem), why,
               "correct the row or leave it out");
@@ -114,10 +102,7 @@ class ServedLogReader {
     const std::string response = field<std::string>(row, "response", path, line);
     served.user = number_of(users_, user_hash(user_key_, user));
     served.arm = numbered(arms_, log_.arms, field<std::string>(row, options_.arm_field, path, line));
-    const auto use_case = row.find("use_case");
-    const bool has_case = use_case != row.end() && !use_case->is_null();
-    served.use_case = numbered(use_cases_, log_.use_cases,
-                               has_case ? field<std::string>(row, "use_case", path, line) : std::string("(none)"));
+    served.use_case = numbered(use_cases_, log_.use_cases, use_case_of(row, path, line).value_or("(none)"));
     read_reward(row, served);
     read_propensity(row, served);
     const auto [known, is_new] = keys_.emplace(interaction_key(user, messages, response), log_.rows.size());
@@ -138,8 +123,7 @@ class ServedLogReader {
   }
 
   void read_reward(const Json& row, ServedResponse& served) const {
-    const auto signals = field<Json>(row, "signals", data_.interactions, reader_.line_number());
-    if (!signals.is_object()) fail_row("the field \"signals\" is no object", "what users did is read from it");
+    const Json signals = signals_of(row, data_.interactions, reader_.line_number());
     const auto value = signals.find(signal_);
     if (value == signals.end() || value->is_null()) return;
     const double number = value->is_boolean()  ? static_cast<double>(value->get<bool>())

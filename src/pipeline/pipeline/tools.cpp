@@ -8,7 +8,6 @@
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/io/safetensors.hpp"
-#include "rluf/model/scoring.hpp"
 #include "rluf/model/training.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"

@@ -11,7 +11,6 @@
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/bad_steps.hpp"
-#include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"

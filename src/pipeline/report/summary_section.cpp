@@ -2,6 +2,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/report/page.hpp"
+#include "rluf/pipeline/validation/recommendation.hpp"
 #include "sections.hpp"
 
 namespace rluf {
@@ -22,13 +23,6 @@ std::string direction_of(const Json& change) {
   return "no change seen (the interval holds 0)";
 }
 
-/// The row that compares `name` with `to`; null if there is none.
-Json comparison_of(const Json& rows, const std::string& name, const std::string& to) {
-  for (const Json& row : rows)
-    if (row.value("name", "") == name && row.value("to", "") == to) return row;
-  return nullptr;
-}
-
 Json arm_of(const Json& rows, const std::string& name) {
   for (const Json& row : rows)
     if (row.value("name", "") == name) return row;
@@ -41,18 +35,11 @@ void add_row(std::vector<Row>& rows, const std::string& finding, const std::stri
   rows.push_back({finding, paper, before + figure_text(object[key], style), direction_of(object[key])});
 }
 
-/// The policy of weight 0, which the paper's policies are compared with; else the reference.
-std::string base_of(const Json& arms) {
-  for (const Json& arm : arms)
-    if (arm.at("love_weight").is_number() && arm["love_weight"].get<double>() == 0) return arm.at("name");
-  return "reference";
-}
-
 void add_policy_rows(const Json& table, std::vector<Row>& rows) {
   const Json held_out = list_of(table, "arms");
   const bool with_ab = table.at("ab").is_object();
   const Json arms = with_ab ? list_of(table["ab"], "arms") : held_out;
-  const std::string base = base_of(arms);
+  const std::string base = control_of(arms);
   NumberStyle points = kPercentChange;
   points.suffix = " points";
   for (const Json& arm : arms) {
@@ -94,7 +81,7 @@ std::string summary_section(const RunDirectory& directory) {
   if (directory.has_table("validation")) {
     const Json table = directory.read_table("validation");
     add_policy_rows(table, rows);
-    base = base_of(table["ab"].is_object() ? list_of(table["ab"], "arms") : list_of(table, "arms"));
+    base = control_of(table["ab"].is_object() ? list_of(table["ab"], "arms") : list_of(table, "arms"));
   }
   if (directory.has_table("reward_love")) {
     const Json metrics = directory.read_table("reward_love").at("metrics");

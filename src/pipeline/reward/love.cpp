@@ -37,22 +37,15 @@ double positive_weight(const ObjectiveOptions& objective, const LabelledData& ex
 void fit_window(RewardModel& reward, const LabelledData& examples, const std::vector<std::int64_t>& rows,
                 const ObjectiveOptions& objective, const StageContext& context) {
   std::vector<Document> documents;
-  std::vector<double> labels, tokens;
+  std::vector<double> labels;
   guarded(context.grid.world, [&] {
     for (const std::int64_t i : rows) {
       documents.push_back(examples.documents().document(i));
       labels.push_back(examples.labels()[static_cast<std::size_t>(i)]);
-      tokens.push_back(static_cast<double>(static_cast<std::int64_t>(documents.back().tokens.size()) -
-                                           documents.back().response_start));
     }
   });
-  std::vector<double> raw =
-      reward.scores(documents, objective.train.micro_batch_tokens, context.grid.world, "love calibration").raw;
+  const std::vector<double> raw = window_scores(reward, documents, objective, context);
   Calibration& calibration = reward.calibration;
-  if (objective.length_bias == "residual") {
-    std::tie(calibration.length_slope, calibration.length_center) = length_line(raw, tokens);
-    for (std::size_t i = 0; i < raw.size(); ++i) raw[i] = without_length(raw[i], tokens[i], calibration);
-  }
   const bool is_fitted = objective.calibrate == "temperature" ? fit_temperature(raw, labels, calibration)
                          : objective.calibrate == "platt"     ? fit_platt(raw, labels, calibration)
                          : objective.calibrate == "isotonic"  ? fit_isotonic(raw, labels, calibration)

@@ -60,6 +60,13 @@ void for_each_bin(const BinaryScores& scores, const std::vector<double>& weights
 
 }  // namespace
 
+Clusters::Clusters(const std::vector<std::int64_t>& keys) {
+  std::map<std::int64_t, std::int64_t> number_of;
+  for (const std::int64_t key : keys) number_of.emplace(key, 0);
+  for (auto& [key, number] : number_of) number = count++;
+  for (const std::int64_t key : keys) numbers.push_back(number_of[key]);
+}
+
 BinaryScores BinaryScores::sorted(const std::vector<double>& logits, const std::vector<double>& labels,
                                   const std::vector<std::int64_t>& cluster_keys) {
   RLUF_ASSERT(logits.size() == labels.size() && logits.size() == cluster_keys.size());
@@ -67,16 +74,13 @@ BinaryScores BinaryScores::sorted(const std::vector<double>& logits, const std::
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(),
             [&](std::size_t a, std::size_t b) { return logits[a] < logits[b] || (logits[a] == logits[b] && a < b); });
-  std::map<std::int64_t, std::int64_t> numbers;  // in the order of keys, so that it does not depend on the scores
-  for (const std::int64_t key : cluster_keys) numbers.emplace(key, 0);
-  std::int64_t next = 0;
-  for (auto& [key, number] : numbers) number = next++;
+  const Clusters clusters(cluster_keys);
   BinaryScores scores;
-  scores.num_clusters = next;
+  scores.num_clusters = clusters.count;
   for (const std::size_t i : order) {
     scores.logits.push_back(logits[i]);
     scores.labels.push_back(labels[i]);
-    scores.clusters.push_back(numbers[cluster_keys[i]]);
+    scores.clusters.push_back(clusters.numbers[i]);
   }
   return scores;
 }

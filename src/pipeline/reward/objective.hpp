@@ -25,6 +25,11 @@ struct TrainedRows {
 };
 TrainedRows split_rows(std::vector<std::int64_t> order, bool with_window);
 
+/// Raw scores of a window that was not trained on. With length_bias = residual the length's line is fitted on them
+/// first, and taken off. @shape [documents.size()] @collective
+std::vector<double> window_scores(RewardModel& reward, const std::vector<Document>& documents,
+                                  const ObjectiveOptions& objective, const StageContext& context);
+
 void train_love(const RewardOptions& options, const StageContext& context);
 void train_pairs(const std::string& name, const ObjectiveOptions& objective, const RewardOptions& options,
                  const StageContext& context);

@@ -14,20 +14,11 @@ namespace {
 void fit_length(RewardModel& reward, const PairData& pairs, const std::vector<std::int64_t>& rows,
                 const ObjectiveOptions& objective, const StageContext& context) {
   std::vector<Document> documents;
-  std::vector<double> tokens;
   guarded(context.grid.world, [&] {
     for (const DocumentStore* side : {&pairs.chosen(), &pairs.rejected()})
-      for (const std::int64_t i : rows) {
-        documents.push_back(side->document(i));
-        tokens.push_back(static_cast<double>(static_cast<std::int64_t>(documents.back().tokens.size()) -
-                                             documents.back().response_start));
-      }
+      for (const std::int64_t i : rows) documents.push_back(side->document(i));
   });
-  const std::vector<double> raw = reward
-                                      .scores(documents, objective.train.micro_batch_tokens, context.grid.world,
-                                              reward.calibration.objective + " calibration")
-                                      .raw;
-  std::tie(reward.calibration.length_slope, reward.calibration.length_center) = length_line(raw, tokens);
+  window_scores(reward, documents, objective, context);
 }
 
 }  // namespace

@@ -64,6 +64,20 @@ TrainedRows split_rows(std::vector<std::int64_t> order, bool with_window) {
   return rows;
 }
 
+std::vector<double> window_scores(RewardModel& reward, const std::vector<Document>& documents,
+                                  const ObjectiveOptions& objective, const StageContext& context) {
+  Calibration& calibration = reward.calibration;
+  std::vector<double> raw = reward
+                                .scores(documents, objective.train.micro_batch_tokens, context.grid.world,
+                                        calibration.objective + " calibration")
+                                .raw;
+  if (objective.length_bias != "residual") return raw;
+  const std::vector<double> tokens = response_tokens(documents);
+  std::tie(calibration.length_slope, calibration.length_center) = length_line(raw, tokens);
+  for (std::size_t i = 0; i < raw.size(); ++i) raw[i] = without_length(raw[i], tokens[i], calibration);
+  return raw;
+}
+
 RewardModel starting_reward(const std::string& name, const ObjectiveOptions& objective, const std::string& base,
                             const StageContext& context) {
   std::optional<RewardModel> reward;

@@ -61,6 +61,13 @@ std::vector<double> response_tokens(const DocumentStore& store) {
   return counts;
 }
 
+std::vector<double> response_tokens(const std::vector<Document>& documents) {
+  std::vector<double> counts;
+  for (const Document& document : documents)
+    counts.push_back(static_cast<double>(std::ssize(document.tokens) - document.response_start));
+  return counts;
+}
+
 RewardScores RewardModel::combined(const std::vector<double>& heads, const std::vector<double>& tokens) const {
   const std::size_t num_heads = heads.size() / std::max<std::size_t>(1, tokens.size());
   RewardScores scores;
@@ -75,17 +82,13 @@ RewardScores RewardModel::combined(const std::vector<double>& heads, const std::
 RewardScores RewardModel::scores(const std::vector<Document>& documents, std::int64_t micro_batch_tokens,
                                  const Communicator& comm, const std::string& stage) const {
   std::vector<std::int64_t> lengths;
-  std::vector<double> of_response;
-  for (const Document& document : documents) {
-    lengths.push_back(static_cast<std::int64_t>(document.tokens.size()));
-    of_response.push_back(static_cast<double>(lengths.back() - document.response_start));
-  }
+  for (const Document& document : documents) lengths.push_back(std::ssize(document.tokens));
   const auto read = [&](std::int64_t first, std::int64_t last) {
     std::vector<TokenIds> tokens;
     for (std::int64_t i = first; i < last; ++i) tokens.push_back(documents[static_cast<std::size_t>(i)].tokens);
     return tokens;
   };
-  return combined(score_documents(model, lengths, read, micro_batch_tokens, comm, stage), of_response);
+  return combined(score_documents(model, lengths, read, micro_batch_tokens, comm, stage), response_tokens(documents));
 }
 
 RewardScores RewardModel::scores(const DocumentStore& store, std::int64_t micro_batch_tokens, const Communicator& comm,

@@ -81,6 +81,29 @@ std::int64_t time_of(const Json& row, const std::string& path, std::int64_t line
   return static_cast<std::int64_t>(std::floor(time));
 }
 
+std::optional<std::string> use_case_of(const Json& row, const std::string& path, std::int64_t line) {
+  const auto name = row.find("use_case");
+  if (name == row.end() || name->is_null()) return std::nullopt;
+  if (!name->is_string()) fail_row(path, line, "the field \"use_case\" is no text", "it names a kind of use");
+  return name->get<std::string>();
+}
+
+Json signals_of(const Json& row, const std::string& path, std::int64_t line) {
+  Json signals = field<Json>(row, "signals", path, line);
+  if (!signals.is_object())
+    fail_row(path, line, "the field \"signals\" is no object", "what users did is read from it");
+  return signals;
+}
+
+double signal_value(const Json& signals, const std::string& name, const std::string& path, std::int64_t line) {
+  const auto given = field<Json>(signals, name, path, line);
+  const double value =
+      given.is_boolean() ? static_cast<double>(given.get<bool>()) : field<double>(signals, name, path, line);
+  if (value != 0 && value != 1)
+    fail_data(concat(path, ":", line, ": signals.", name, " is ", value), "a signal is 0 or 1", "correct the row");
+  return value;
+}
+
 InteractionReader::InteractionReader(const std::string& user_key, const std::string& retention)
     : user_key_(user_hash_key(user_key)), retention_(retention) {}
 
@@ -93,16 +116,11 @@ Interaction InteractionReader::read(const Json& row, const std::string& path, st
                      .line = line,
                      .num_messages = static_cast<std::int32_t>(messages.size()),
                      .opening = opening_sentiment(messages)};
-  const auto signals = field<Json>(row, "signals", path, line);
-  if (!signals.is_object())
-    fail_row(path, line, "the field \"signals\" is no object", "what users did is read from it");
-  read_signals(signals, path, line, result);
+  read_signals(signals_of(row, path, line), path, line, result);
   if (const auto name = row.find("conversation_id"); name != row.end() && !name->is_null())
     result.conversation = siphash({6, 0}, name->dump()) | 1;
-  if (const auto name = row.find("use_case"); name != row.end() && !name->is_null()) {
-    if (!name->is_string()) fail_row(path, line, "the field \"use_case\" is no text", "it names a kind of use");
-    result.use_case = static_cast<std::int32_t>(number_of(name->get<std::string>(), use_case_numbers_, use_cases_));
-  }
+  if (const auto name = use_case_of(row, path, line))
+    result.use_case = static_cast<std::int32_t>(number_of(*name, use_case_numbers_, use_cases_));
   if (const auto retained = row.find(retention_); retained != row.end()) {
     const int value = binary_value(*retained);
     if (value == -2)

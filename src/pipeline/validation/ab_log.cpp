@@ -22,15 +22,6 @@ struct UserSums {
   std::map<std::string, std::pair<double, double>> segments;  ///< events, responses
 };
 
-double signal_of(const Json& signals, const std::string& name, const std::string& path, std::int64_t line) {
-  const auto given = field<Json>(signals, name, path, line);
-  const double value =
-      given.is_boolean() ? static_cast<double>(given.get<bool>()) : field<double>(signals, name, path, line);
-  if (value != 0 && value != 1)
-    fail_data(concat(path, ":", line, ": signals.", name, " is ", value), "a signal is 0 or 1", "correct the row");
-  return value;
-}
-
 Ratio ratio_of(const ArmSums& sums) { return ratio_of_sums(sums.numerators, sums.denominators); }
 
 /// Each guardrail's change, as a share of the control's rate, and whether it can be called harmless.
@@ -145,7 +136,7 @@ AbLog read_ab_log(const std::string& path, const AbLogOptions& options) {
     UserSums& user = users[user_of(row, path, line)];
     const auto time = field<double>(row, "timestamp", path, line);
     const auto signals = field<Json>(row, "signals", path, line);
-    const double event = signal_of(signals, options.signal, path, line);
+    const double event = signal_value(signals, options.signal, path, line);
     ++log.num_rows;
     if (time < options.start) {
       ++log.num_rows_before;
@@ -159,7 +150,7 @@ AbLog read_ab_log(const std::string& path, const AbLogOptions& options) {
     user.rows += 1;
     user.responses += 1;
     user.events += event;
-    for (const std::string& name : options.guardrails) user.guardrails[name] += signal_of(signals, name, path, line);
+    for (const std::string& name : options.guardrails) user.guardrails[name] += signal_value(signals, name, path, line);
     if (row.contains("use_case")) {
       auto& [events, responses] = user.segments[field<std::string>(row, "use_case", path, line)];
       events += event;

@@ -135,21 +135,14 @@ LogTraffic traffic_of_log(const std::string& path, const std::string& signal, st
     ++num_read;
     const std::string user = user_of(row, path, line);
     const std::int64_t time = time_of(row, path, line);
-    const auto signals = field<Json>(row, "signals", path, line);
-    if (!signals.is_object())
-      fail_data(concat(path, ":", line, ": the field \"signals\" is no object"), "what users did is read from it",
-                "correct the row or leave it out");
+    const Json signals = signals_of(row, path, line);
     if (!signals.contains(signal) || signals[signal].is_null()) {
       ++log.num_without_signal;
       return;
     }
-    const Json& value = signals[signal];
-    const double number =
-        value.is_boolean() ? static_cast<double>(value.get<bool>()) : field<double>(signals, signal, path, line);
-    if (number != 0 && number != 1)
-      fail_data(concat(path, ":", line, ": signals.", signal, " is ", number), "a signal is 0 or 1", "correct the row");
-    rows.push_back({users.emplace(user, std::ssize(users)).first->second, time, number == 1});
-    log.num_events += number == 1 ? 1 : 0;
+    const bool event = signal_value(signals, signal, path, line) == 1;
+    rows.push_back({users.emplace(user, std::ssize(users)).first->second, time, event});
+    log.num_events += event ? 1 : 0;
     first = std::min(first, time);
     last = std::max(last, time);
   });

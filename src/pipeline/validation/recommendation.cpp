@@ -19,12 +19,6 @@ Interval interval_at(const Json& row, const std::string& key) {
   return {figure.at("value"), figure.at("low"), figure.at("high")};
 }
 
-Json row_of(const Json& rows, const std::string& name, const std::string& to) {
-  for (const Json& row : rows)
-    if (row.value("name", "") == name && row.value("to", "") == to) return row;
-  return nullptr;
-}
-
 /// One guardrail: `worst` is the end of the interval that may not pass the margin.
 struct Verdict {
   bool measured = false, holds = true;
@@ -116,17 +110,28 @@ Json recommend(const std::string& control, const std::vector<PolicyFigures>& pol
           {"policies", rows}};
 }
 
+std::string control_of(const Json& arms) {
+  for (const Json& arm : arms)
+    if (arm.at("love_weight").is_number() && arm["love_weight"].get<double>() == 0) return arm.at("name");
+  return "reference";
+}
+
+Json comparison_of(const Json& rows, const std::string& name, const std::string& to) {
+  for (const Json& row : rows)
+    if (row.value("name", "") == name && row.value("to", "") == to) return row;
+  return nullptr;
+}
+
 Json recommend(const Json& validation, const Guardrails& guardrails) {
-  std::string control = "reference";
-  for (const Json& arm : validation.at("arms"))
-    if (arm.at("love_weight").is_number() && arm["love_weight"].get<double>() == 0) control = arm.at("name");
+  const std::string control = control_of(validation.at("arms"));
   std::vector<PolicyFigures> policies;
   for (const Json& arm : validation.at("arms")) {
     const std::string name = arm.at("name");
     if (!arm.at("love_weight").is_number() || name == control) continue;
-    const Json offline = row_of(validation.at("differences"), name, control),
-               online =
-                   validation.at("ab").is_object() ? row_of(validation["ab"].at("comparisons"), name, control) : Json();
+    const Json offline = comparison_of(validation.at("differences"), name, control),
+               online = validation.at("ab").is_object()
+                            ? comparison_of(validation["ab"].at("comparisons"), name, control)
+                            : Json();
     PolicyFigures policy{name,
                          arm["love_weight"],
                          interval_at(online, "love_rate_lift"),

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rluf/pipeline/evaluation/arm_policies.hpp"
+#include "rluf/pipeline/evaluation/statistics.hpp"
 #include "rluf/statistics/off_policy.hpp"
 
 namespace rluf {
@@ -24,6 +25,7 @@ struct PolicyValue {
   std::string name;
   PolicyKind kind = PolicyKind::kArm;
   WeightFacts weights;
+  ClusterSums weighted;                     ///< by user, of the observed responses: sums of w r and of w
   double unsupported = 0, model_share = 0;  ///< of the traffic that SWITCH leaves to the love model
   double lambda = 0;                        ///< of the prediction-powered estimate
   std::map<std::string, PolicyEstimate> estimates;

@@ -8,6 +8,13 @@
 
 namespace rluf {
 
+/// Keys (user hashes) as 0..num_clusters-1 in their order.
+struct Clusters {
+  explicit Clusters(const std::vector<std::int64_t>& keys);
+  std::vector<std::int64_t> numbers;  ///< @shape [keys.size()]
+  std::int64_t count = 0;
+};
+
 /// Scored examples with 0/1 labels in ascending order of score. `clusters`: 0..num_clusters-1, what a bootstrap
 /// resamples.
 struct BinaryScores {

@@ -43,7 +43,8 @@ struct RewardModel {
   RewardScores combined(const std::vector<double>& heads, const std::vector<double>& response_tokens) const;
 };
 
-/// @shape [store.size()] @unit tokens
+/// Lengths of the responses. @shape [store.size()], [documents.size()] @unit tokens
 std::vector<double> response_tokens(const DocumentStore& store);
+std::vector<double> response_tokens(const std::vector<Document>& documents);
 
 }  // namespace rluf

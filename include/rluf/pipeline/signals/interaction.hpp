@@ -3,6 +3,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,13 @@ std::vector<Message> messages_of(const Json& row, const std::string& path, std::
 std::string user_of(const Json& row, const std::string& path, std::int64_t line);
 /// The field timestamp, cut to whole seconds. @throws Error(kBadData) naming FILE:LINE @unit seconds
 std::int64_t time_of(const Json& row, const std::string& path, std::int64_t line);
+
+/// The field use_case; none where the row has none. @throws Error(kBadData) naming FILE:LINE
+std::optional<std::string> use_case_of(const Json& row, const std::string& path, std::int64_t line);
+/// The field signals, an object. @throws Error(kBadData) naming FILE:LINE
+Json signals_of(const Json& row, const std::string& path, std::int64_t line);
+/// One of them, 0 or 1. @throws Error(kBadData) naming FILE:LINE if it is missing or something else
+double signal_value(const Json& signals, const std::string& name, const std::string& path, std::int64_t line);
 
 /// A row without its texts; 80 bytes, whatever the texts hold.
 struct Interaction {

@@ -32,6 +32,11 @@ struct PolicyFigures {
 nlohmann::json recommend(const std::string& control, const std::vector<PolicyFigures>& policies,
                          const Guardrails& guardrails);
 
+/// The policy of weight 0, which others are compared with; else the reference. `arms`: of a validation table
+std::string control_of(const nlohmann::json& arms);
+/// The row that compares `name` with `to`; null if there is none.
+nlohmann::json comparison_of(const nlohmann::json& rows, const std::string& name, const std::string& to);
+
 /// Reads a validation table: love is the lift of the A/B test where there is one, else that of mean P[Love] on held-out
 /// prompts. Null if it compares no policy.
 nlohmann::json recommend(const nlohmann::json& validation, const Guardrails& guardrails);
