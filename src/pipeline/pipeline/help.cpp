@@ -39,6 +39,10 @@ const std::vector<CommandHelp>& commands() {
       {"validate", kStageUsage,
        "Compare the policies with the reference: held-out prompts, and an A/B test in a simulated world.",
        "mpirun -n 2 rluf validate inputs/quickstart.ini --validate.ab_responses_per_user=20"},
+      {"sweep", kStageUsage,
+       "Train and validate policies with several settings, as a grid or by successive halving; recommend one.",
+       "mpirun -n 2 rluf sweep inputs/quickstart.ini --sweep.vary=\"policy.kl_max: 5 20; policy.optimizer: crraft "
+       "crpg\""},
       {"report", kStageUsage, "Write report.html from the tables of a run.",
        "rluf report inputs/quickstart.ini --run.directory=runs/love1"},
       {"tokenize", "MODEL_FOLDER [FILE]",

@@ -67,6 +67,7 @@ OptionTable RunConfig::table() {
   alarms.describe(table);
   validate.describe(table);
   guardrails.describe(table);
+  sweep.describe(table);
   abtest.describe(table);
   plan_ab.describe(table);
   plan.describe(table);

@@ -7,6 +7,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/pipeline/run_status.hpp"
+#include "rluf/pipeline/validation/recommendation.hpp"
 
 namespace rluf {
 namespace {
@@ -23,13 +24,6 @@ Json at(const Json& object, const std::vector<std::string>& keys) {
   Json found = object;
   for (const std::string& key : keys) found = found.is_object() && found.contains(key) ? found.at(key) : Json();
   return found;
-}
-
-Json row_of(const Json& rows, const std::string& name, const std::string& to = "") {
-  if (rows.is_array())
-    for (const Json& row : rows)
-      if (row.value("name", "") == name && (to.empty() || row.value("to", "") == to)) return row;
-  return nullptr;
 }
 
 /// A figure {value, low, high} or a number; empty columns where the run has none.
@@ -69,17 +63,14 @@ void tool_summary(const std::vector<std::string>& operands) {
         std::cout << start << ",," << table << "_" << measure << "," << columns(figure) << '\n';
     if (const Json figure = at(table_of(run, "evaluation"), {"online", "pearson"}); !figure.is_null())
       std::cout << start << ",,offline_online_pearson," << columns(figure) << '\n';
-    const Json arms = at(validation, {"arms"});
-    std::string base = "reference";
-    if (arms.is_array())
-      for (const Json& arm : arms)
-        if (at(arm, {"love_weight"}) == 0.0) base = arm.at("name");
-    for (const Json& arm : arms.is_array() ? arms : Json::array()) {
+    const Json arms = validation.value("arms", Json::array());
+    const std::string base = control_of(arms);
+    for (const Json& arm : arms) {
       const std::string name = arm.at("name");
       if (name == base || !at(arm, {"love_weight"}).is_number()) continue;
       for (const Measure& measure : kMeasures) {
         const Json rows = measure.online ? at(validation, {"ab", "comparisons"}) : at(validation, {"differences"});
-        const Json figure = at(row_of(rows, name, base), {measure.key});
+        const Json figure = rows.is_array() ? at(comparison_of(rows, name, base), {measure.key}) : Json();
         if (figure.is_null()) continue;
         std::cout << start << name << "," << at(arm, {"love_weight"}).dump() << "," << measure.name << ","
                   << columns(figure) << '\n';

@@ -85,6 +85,30 @@ std::string front_pictures(const Json& recommendation) {
 
 }  // namespace
 
+std::string policies_part(const Json& recommendation) {
+  return "<h3>What the policies gained and lost, against " +
+         html_escaped(recommendation.at("control").get<std::string>()) +
+         "</h3>\n<p>A guardrail ([guardrails]) holds if the 95 % interval rules its margin out.</p>\n" +
+         policies_table(recommendation) + front_pictures(recommendation);
+}
+
+std::string sweep_section(const RunDirectory& directory) {
+  const Json sweep = directory.read_table("sweep");
+  std::string html = "<p>" + html_escaped(sweep.at("sentence").get<std::string>()) + ". The best of " +
+                     figure_text(sweep.at("policies").size()) +
+                     " was chosen by these same figures: expect some of its gain to be luck, and confirm it on new "
+                     "prompts.</p>\n";
+  for (const Json& point : sweep.at("stopped_by_alarms"))
+    html += "<p class=\"missing\">Stopped by an alarm: " + html_escaped(point.get<std::string>()) + ".</p>\n";
+  for (const Json& rung : sweep.at("rungs")) {
+    std::string names;
+    for (const Json& name : rung.at("go_on")) names += (names.empty() ? "" : ", ") + name.get<std::string>();
+    html += "<p>After " + figure_text(rung.at("rounds")) + " rounds " + figure_text(rung.at("policies")) +
+            " policies were compared; these went on: " + html_escaped(names) + ".</p>\n";
+  }
+  return html + policies_part(sweep);
+}
+
 std::string decision_section(const RunDirectory& directory) {
   const Json recommendation =
       directory.has_table("recommendation") ? directory.read_table("recommendation") : Json(nullptr);
@@ -96,13 +120,10 @@ std::string decision_section(const RunDirectory& directory) {
   answer("How good are the models?", about_models(directory));
   answer("Was it hacked?", about_hacking(directory));
   if (recommendation.is_object()) answer("Should it ship?", recommendation.at("sentence"));
+  if (directory.has_table("sweep")) answer("Which setting?", directory.read_table("sweep").at("sentence"));
   if (rows.empty()) return "<p class=\"missing\">No stage has been run yet.</p>\n";
   std::string html = html_table({"question", "answer"}, rows);
-  if (!recommendation.is_object()) return html;
-  return html + "<h3>What the policies gained and lost, against " +
-         html_escaped(recommendation.at("control").get<std::string>()) +
-         "</h3>\n<p>A guardrail ([guardrails]) holds if the 95 % interval rules its margin out.</p>\n" +
-         policies_table(recommendation) + front_pictures(recommendation);
+  return recommendation.is_object() ? html + policies_part(recommendation) : html;
 }
 
 }  // namespace rluf

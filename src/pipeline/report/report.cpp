@@ -47,17 +47,18 @@ std::string options_section(const RunDirectory& directory) {
 }
 
 std::string page(const RunDirectory& directory) {
-  const std::vector<Section> sections{{"decision", "The decision", decision_section},
-                                      {"summary", "What came out", summary_section},
-                                      {"signals", "Signals", signals_section},
-                                      {"data", "Data", data_section},
-                                      {"rewards", "Reward models", rewards_section},
-                                      {"ranking", "Offline ranking of candidates", evaluation_section},
-                                      {"policies", "Policies, round by round", policy_section},
-                                      {"validation", "Validation", validation_section},
-                                      {"alarms", "Alarms: reward hacking", alarms_section},
-                                      {"curves", "Learning curves", learning_curves_section},
-                                      {"options", "Options", options_section}};
+  std::vector<Section> sections{{"decision", "The decision", decision_section},
+                                {"summary", "What came out", summary_section},
+                                {"signals", "Signals", signals_section},
+                                {"data", "Data", data_section},
+                                {"rewards", "Reward models", rewards_section},
+                                {"ranking", "Offline ranking of candidates", evaluation_section},
+                                {"policies", "Policies, round by round", policy_section},
+                                {"validation", "Validation", validation_section},
+                                {"alarms", "Alarms: reward hacking", alarms_section},
+                                {"curves", "Learning curves", learning_curves_section},
+                                {"options", "Options", options_section}};
+  if (directory.has_table("sweep")) sections.insert(sections.begin() + 1, {"sweep", "The sweep", sweep_section});
   std::string html =
       std::string("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>rluf report</title><style>") +
       kStyle + "</style>\n<h1>rluf report</h1>\n" + run_line(directory);

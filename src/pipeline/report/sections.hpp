@@ -15,6 +15,10 @@ std::string paper_says(const std::string& text);
 
 /// Which signal, how good the models are, what was gained and lost, whether it was hacked, whether to ship.
 std::string decision_section(const RunDirectory& directory);
+/// Of a recommend() table: each policy's gains and losses with its verdicts, and love against each guardrail.
+std::string policies_part(const nlohmann::json& recommendation);
+/// Policies of several settings side by side; the table "sweep" must be there.
+std::string sweep_section(const RunDirectory& directory);
 /// Findings of the paper beside those of this run.
 std::string summary_section(const RunDirectory& directory);
 std::string signals_section(const RunDirectory& directory);

@@ -122,8 +122,7 @@ Json comparison_of(const Json& rows, const std::string& name, const std::string&
   return nullptr;
 }
 
-Json recommend(const Json& validation, const Guardrails& guardrails) {
-  const std::string control = control_of(validation.at("arms"));
+std::vector<PolicyFigures> policy_figures(const Json& validation, const std::string& control) {
   std::vector<PolicyFigures> policies;
   for (const Json& arm : validation.at("arms")) {
     const std::string name = arm.at("name");
@@ -145,6 +144,12 @@ Json recommend(const Json& validation, const Guardrails& guardrails) {
         for (const Json& alarm : found.at("alarms")) policy.alarms.push_back(alarm.at("sentence"));
     policies.push_back(std::move(policy));
   }
+  return policies;
+}
+
+Json recommend(const Json& validation, const Guardrails& guardrails) {
+  const std::string control = control_of(validation.at("arms"));
+  const std::vector<PolicyFigures> policies = policy_figures(validation, control);
   return policies.empty() ? Json() : recommend(control, policies, guardrails);
 }
 

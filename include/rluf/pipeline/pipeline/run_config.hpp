@@ -13,6 +13,7 @@
 #include "rluf/pipeline/validation/ab_log.hpp"
 #include "rluf/pipeline/validation/ab_plan.hpp"
 #include "rluf/pipeline/validation/recommendation.hpp"
+#include "rluf/pipeline/validation/sweep_plan.hpp"
 #include "rluf/pipeline/validation/validate.hpp"
 
 namespace rluf {
@@ -31,6 +32,7 @@ struct RunConfig {
   AlarmOptions alarms;
   ValidationOptions validate;
   Guardrails guardrails;
+  SweepOptions sweep;
   AbLogOptions abtest;
   AbPlanOptions plan_ab;
   PlanOptions plan;

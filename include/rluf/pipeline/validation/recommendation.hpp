@@ -37,8 +37,11 @@ std::string control_of(const nlohmann::json& arms);
 /// The row that compares `name` with `to`; null if there is none.
 nlohmann::json comparison_of(const nlohmann::json& rows, const std::string& name, const std::string& to);
 
-/// Reads a validation table: love is the lift of the A/B test where there is one, else that of mean P[Love] on held-out
-/// prompts. Null if it compares no policy.
+/// Of the policies of a validation table, against `control`: love is the lift of the A/B test where there is one, else
+/// that of mean P[Love] on held-out prompts.
+std::vector<PolicyFigures> policy_figures(const nlohmann::json& validation, const std::string& control);
+
+/// Of the policies of a validation table, against the one of weight 0. Null if it compares none.
 nlohmann::json recommend(const nlohmann::json& validation, const Guardrails& guardrails);
 
 }  // namespace rluf
