@@ -18,6 +18,14 @@ Interval normal_interval(double value, double variance, double confidence) {
   return {value, value - half, value + half};
 }
 
+Interval fieller_ratio(double a, double b, double variance_a, double variance_b, double covariance, double confidence) {
+  const double z = normal_quantile(0.5 + confidence / 2), ratio = a / b, g = z * z * variance_b / (b * b);
+  if (!(g < 1)) return {ratio, kNaN, kNaN};
+  const double middle = ratio - z * z * covariance / (b * b);
+  const double half = std::sqrt(std::max(0.0, middle * middle - (1 - g) * (a * a - z * z * variance_a) / (b * b)));
+  return {ratio, (middle - half) / (1 - g), (middle + half) / (1 - g)};
+}
+
 Interval rate_interval(const Ratio& rate, double usual_effect, double confidence) {
   const double own = design_effect(rate), effect = own > 0 ? own : std::isfinite(usual_effect) ? usual_effect : 1;
   const double n = rate.denominator / effect, p = rate.value, z = normal_quantile(0.5 + confidence / 2);

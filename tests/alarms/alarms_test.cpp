@@ -77,8 +77,9 @@ TEST(FindAlarms, HeadsThatDisagreeMoreThanAboutTheReferenceAreOne) {
     auto prompts = prompts_with("", 0, 0);
     RandomStream random(5, Purpose::kSimulation);
     for (WatchedPrompt& prompt : prompts) {
-      prompt.before_disagreement["love"] = {before + 0.05 * random.normal()};
-      for (WatchedResponse& response : prompt.after) response.disagreement["love"] = after + 0.05 * random.normal();
+      prompt.before_measures["disagreement_love"] = {before + 0.05 * random.normal()};
+      for (WatchedResponse& response : prompt.after)
+        response.measures["disagreement_love"] = after + 0.05 * random.normal();
     }
     return find_alarms(prompts, {}, kOptions, 0.01);
   };
@@ -87,6 +88,27 @@ TEST(FindAlarms, HeadsThatDisagreeMoreThanAboutTheReferenceAreOne) {
   EXPECT_THAT(found["alarms"][0]["sentence"], HasSubstr("disagreement_love rose from 0.4"));
   EXPECT_EQ(found["alarms"][0]["examples"].size(), 3u);
   EXPECT_TRUE(names_of(with_spread(0.4, 0.45)).empty());  // within a quarter
+}
+
+TEST(FindAlarms, AWitnessThatFallsAndJudgesThatArePassedByAreOnes) {
+  const auto with = [](const std::string& name, double after) {
+    auto prompts = prompts_with("", 0, 0);
+    RandomStream random(5, Purpose::kSimulation);
+    for (WatchedPrompt& prompt : prompts) {
+      prompt.before_measures[name] = {0.0};
+      for (WatchedResponse& response : prompt.after)
+        response.measures[name] =
+            name == "bypass_json" ? (random.uniform() < after ? 1.0 : 0.0) : after + 0.05 * random.normal();
+    }
+    return find_alarms(prompts, {}, kOptions, 0.01);
+  };
+  EXPECT_EQ(names_of(with("witness_love", 0.1)), (std::vector<std::string>{"witness_love"}));
+  EXPECT_TRUE(names_of(with("witness_love", 0.01)).empty());
+  EXPECT_TRUE(names_of(with("witness_love", -0.2)).empty()) << "it gains";
+  const auto bypassed = with("bypass_json", 0.5);
+  ASSERT_EQ(names_of(bypassed), (std::vector<std::string>{"bypass_json"}));
+  EXPECT_THAT(bypassed["alarms"][0]["sentence"], HasSubstr("bypass_json rose from 0.00 % to"));
+  EXPECT_TRUE(names_of(with("bypass_json", 0.04)).empty());
 }
 
 TEST(FindAlarms, ListedClosingsAndRefusalsHaveTheirMeasures) {

@@ -177,5 +177,21 @@ TEST(TaskJudges, JudgeTheirTasksAlone) {
   }
 }
 
+TEST(WatchingJudges, AreOthersThanThoseThatChoose) {
+  JudgeOptions options{.names = {"length"}, .watching = {"repetition", "closing"}};
+  options.task_judges = "chat: length";
+  const Judges judges = make_watching_judges(options, {.closing_phrases = "bye"});
+  ASSERT_EQ(judges.size(), 2U);
+  EXPECT_EQ(judges[0]->name(), "repetition");
+  EXPECT_EQ(judge_responses(judges, {said("so bye")})[0].verdicts,
+            (std::vector{Verdict::kSatisfied, Verdict::kViolated}));
+  EXPECT_TRUE(options.has("closing") && options.has("length") && !options.has("safety"));
+  EXPECT_NO_THROW(options.check());
+  options.watching = {"length"};
+  EXPECT_THROW(options.check(), Error) << "it chooses";
+  options.watching = {"lenght"};
+  EXPECT_THROW(options.check(), Error);
+}
+
 }  // namespace
 }  // namespace rluf

@@ -51,7 +51,8 @@ settings = [f"--model.base={world}/base", "--run.simulate=false", f"--data.promp
             "--policy.task_judges=short: length safety score model external closing refusal instructions language",
             "--policy.task_settings=short: prompts=2 num_samples=3 kl_max=20 weight=0.5 love=0", "--policy.task_words=short: please",
             "--policy.score_false_alarms=0.2", "--policy.love_weights=0.3", "--policy.rounds=3", "--policy.prompts_per_round=6",
-            "--policy.checkpoint_every_rounds=1", "--run.keep_every=1", f"--run.directory={run}"]
+            "--policy.checkpoint_every_rounds=1", "--run.keep_every=1",
+            f"--policy.witnesses={run}/models/love", "--policy.watching_judges=well_formed, repetition", f"--run.directory={run}"]
 before = [rluf(stage, tiny, *settings, ranks=2) for stage in ("dataset", "sft", "reward")]
 for result in before:
     if result.returncode != 0:
@@ -84,6 +85,13 @@ for name in names:
         check(0 <= min(shares) and sum(shares) <= 1 + 1e-9, f"shares of {name} in round {step}: {shares}")
     total = sum(want["1", f"{verdict}_{name}"] for verdict in ("satisfied", "violated", "failed"))
     check(total > 0.99 or name in ("instructions", "language"), f"{name} judges every response: {total}")
+# The witness is the model that the policy is rewarded by, so it must say the same.
+for step in "123":
+    for what in ("score", "reward", "gain"):
+        check(want[step, f"{what}_witness_love"] == want[step, f"{what}_love"], f"{what} of the witness in round {step}")
+    check(abs(want[step, "satisfied_well_formed"] + want[step, "violated_well_formed"] - 1) < 1e-9, "a watching judge sees every response")
+curves = {row["objective"]: row for row in json.loads((run / "tables/policy.json").read_text())["policies"][0]["gain_curves"]}
+check(set(curves) == {"helpfulness", "safety", "love", "witness_love"} and all(row["sentence"] for row in curves.values()), f"{curves}")
 drawn = [want[step, "responses.short"] for step in "123"]
 check(drawn == [6, 6, 6], f"responses of the task, 3 to each of 2 prompts a round: {drawn}")
 check(all(0 <= want[step, "reward.short"] <= 1 for step in "123"), "rewards of the task, love left out")
@@ -110,6 +118,7 @@ check(numbers() == want and model() == weights, "a restart in the middle changes
 report = rluf("report", tiny, *settings)
 page = (run / "report.html").read_text()
 check("<td>short</td>" in page, "and one of tasks")
+check("<h3>Gain against distance</h3>" in page and "<td>witness_love</td>" in page, "and one of gains against KL")
 check(report.returncode == 0 and "<h3>Judges</h3>" in page and "<td>external</td>" in page, "the report has a table of judges")
 
 broken = work / "text"
@@ -124,13 +133,16 @@ for what, command, change, parts in [
         ("settings of a task that no prompt has", "policy", ["--policy.task_settings=long: weight=2"], ["task long", "no prompt"]),
         ("settings that cannot be read", "policy", ["--policy.task_settings=short: wieght=2"], ["wieght", "weight"]),
         ("a judge of a task that is not there", "policy", ["--policy.task_judges=short: answer"], ["answer", "policy.judges"]),
+        ("a witness that is not there", "policy", [f"--policy.witnesses={work}/none"], ["/none"]),
+        ("two witnesses of one objective", "policy", [f"--policy.witnesses={run}/models/love,{run}/models/love"], ["two models of love"]),
+        ("a judge that chooses and watches", "policy", ["--policy.watching_judges=length"], ["watching_judges", "length"]),
         ("a judge of which nobody asks", "policy", ["--policy.judges=answer", "--policy.task_judges="], ["judge answer", "no prompt"])]:
     shutil.rmtree(run)
     shutil.copytree(work / "ready", run)
     check_error(rluf(command, tiny, *settings, *change, ranks=2), 2, parts, what)
-    if "token" not in what and "nobody" not in what and "no prompt has" not in what:
+    if not any(part in what for part in ("token", "nobody", "no prompt has", "two witnesses")):
         check_error(rluf(command, tiny, *settings, *change, "--validate"), 2, parts, f"{what}, --validate")
 prompts.write_text(json.dumps({"prompt": "p", "instructions": [{"type": "no:such"}]}) + "\n")
 check_error(rluf("dataset", tiny, *settings, "--validate"), 3, ["prompts.jsonl:1", "no:such"], "an instruction, --validate")
 shutil.rmtree(work)
-finish(24)
+finish(30)

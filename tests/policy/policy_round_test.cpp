@@ -1,143 +1,15 @@
 // Whole CRRAFT rounds with a tiny random Llama and toy rewards, on any number of ranks.
 #include "rluf/pipeline/policy/policy_round.hpp"
 
-#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <numeric>
-#include <optional>
-#include <set>
 
-#include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/policy/term_loss.hpp"
+#include "toy_policy.hpp"
 
 namespace rluf {
 namespace {
-
-LlamaConfig tiny_config() {
-  LlamaConfig config;
-  config.vocab_size = 24;
-  config.hidden_size = 16;
-  config.intermediate_size = 24;
-  config.num_layers = 2;
-  config.num_heads = 2;
-  config.num_kv_heads = 1;
-  config.head_dim = 8;
-  config.max_position_embeddings = 64;
-  config.eos_token_ids = {23};
-  return config;
-}
-
-/// Token t is the word "w<t>"; 23 ends a response and has no text.
-std::string decode(const TokenIds& ids) {
-  std::string text;
-  for (const auto id : ids)
-    if (id != 23) text += "w" + std::to_string(id) + " ";
-  return text;
-}
-
-double number_of(const std::string& text, const std::string& word) {
-  double count = 0;
-  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + 1)) count += 1;
-  return count;
-}
-
-Objective toy(const std::string& name, double weight, const std::string& word, double scale = 0.7) {
-  return {name,
-          weight,
-          [word, scale](const std::vector<PromptedResponse>& responses) {
-            std::vector<double> scores;
-            for (const auto& response : responses) scores.push_back(scale * number_of(response.text, word));
-            return scores;
-          },
-          {}};
-}
-
-/// A policy in training on toy objectives, with everything that the rounds need.
-class Toy {
- public:
-  Toy(
-      std::vector<Objective> objectives, PolicyOptions options, Communicator data,
-      const std::function<std::string(std::int64_t)>& task = [](std::int64_t) { return ""; })
-      : data_(std::move(data)),
-        options_(std::move(options)),
-        objectives_(std::move(objectives)),
-        judges_(make_judges(options_.judges)),
-        reference_(tiny_config(), 3, at::kCPU),
-        policy_(reference_.clone()),
-        setting_{options_, reference_, objectives_, judges_, {"w1"}, decode, {23}, 11, data_} {
-    std::set<std::string> tasks;
-    for (std::int64_t p = 0; p < options_.prompts_per_round; ++p) {
-      prompts_.push_back({p, {{"user", "?"}}, {1, static_cast<std::int32_t>(2 + p), 3}});
-      prompts_.back().constraints.task = task(p);
-      if (const std::string name = task(p); !name.empty()) tasks.insert(name);
-      BaselineResponse baseline{{{4, 5, 23}, {}, true}, "w4 w5 ", {}};
-      for (const Objective& objective : objectives_)
-        baseline.scores.push_back(objective.score({{&prompts_.back(), baseline.text}}).raw.at(0));
-      baselines_.push_back(baseline);
-    }
-    setting_.tasks.assign(tasks.begin(), tasks.end());
-    policy_.set_trainable_layers(-1);
-    optimizer_.emplace(policy_, options_.train, data_);
-  }
-  RoundMetrics run(std::int64_t round) {
-    std::vector<const Prompt*> prompts;
-    std::vector<const BaselineResponse*> baselines;
-    for (const auto& prompt : prompts_) prompts.push_back(&prompt);
-    for (const auto& baseline : baselines_) baselines.push_back(&baseline);
-    return policy_round(policy_, *optimizer_, setting_, prompts, baselines, round);
-  }
-  /// Of many responses of the policy as it is, by the first objective. @collective
-  double mean_score() const {
-    GenerationOptions generation = options_.generation();
-    generation.num_samples = 40;
-    generation.stop_ids = {23};
-    std::vector<PromptedResponse> responses;
-    for (const Prompt& prompt : prompts_) {
-      const auto samples = generate_over_ranks(policy_, {prompt.tokens}, {prompt.id}, generation, data_);
-      for (const Sample& sample : samples.at(0)) responses.push_back({&prompt, decode(sample.tokens)});
-    }
-    const std::vector<double> scores = objectives_.at(0).score(responses).raw;
-    return std::accumulate(scores.begin(), scores.end(), 0.0) / static_cast<double>(scores.size());
-  }
-  Llama& policy() { return policy_; }
-  const Llama& reference() const { return reference_; }
-  const std::vector<Prompt>& prompts() const { return prompts_; }
-  AdamW& optimizer() { return *optimizer_; }
-
- private:
-  Communicator data_;
-  PolicyOptions options_;
-  std::vector<Objective> objectives_;
-  Judges judges_;
-  Llama reference_, policy_;
-  std::vector<Prompt> prompts_;
-  std::vector<BaselineResponse> baselines_;
-  std::optional<AdamW> optimizer_;
-  RoundSetting setting_;
-};
-
-PolicyOptions toy_options() {
-  PolicyOptions options;
-  options.prompts_per_round = 7;
-  options.batching.prompts_per_batch = 2;
-  options.max_new_tokens = 6;
-  options.rounds = 3;
-  options.train.learning_rate = 1e-2;
-  options.train.warmup_steps = 0;
-  options.train.micro_batch_tokens = 20;
-  options.judges.names = {};
-  return options;
-}
-
-double largest_difference(const Llama& a, const Llama& b) {
-  double largest = 0;
-  for (std::size_t i = 0; i < a.parameters().size(); ++i)
-    largest = std::max(
-        largest, (a.parameters()[i].second.detach() - b.parameters()[i].second.detach()).abs().max().item<double>());
-  return largest;
-}
 
 bool is_time(const std::string& name) { return name.ends_with("_seconds"); }
 
@@ -234,6 +106,44 @@ TEST(PolicyRound, LoveWeightZeroIsTheRunWithoutLoveBitForBit) {  // invariant 8
     EXPECT_TRUE(a.contains("reward_love"));
   }
   EXPECT_EQ(largest_difference(with.policy(), without.policy()), 0.0);
+}
+
+TEST(PolicyRound, WitnessesAndWatchingJudgesSeeEverythingAndChangeNothing) {
+  const Communicator world = Communicator::world();
+  PolicyOptions options = toy_options(), watched_options = options;
+  options.judges.names = watched_options.judges.names = {"repetition"};
+  watched_options.judges.watching = {"well_formed"};
+  const std::vector<Objective> objectives = {toy("love", 1.0, "w7")};
+  // The witness is the same model as the proxy, so it must say the same.
+  Toy plain(objectives, options, world),
+      watched({objectives[0], toy(witness_name("love"), 0, "w7")}, watched_options, world);
+  for (std::int64_t round = 0; round < 2; ++round) {
+    std::vector<WatchedPrompt> seen;
+    const RoundMetrics a = plain.run(round), b = watched.run(round, &seen);
+    for (const auto& [name, value] : a)
+      if (!is_time(name)) {
+        EXPECT_EQ(value, b.at(name)) << name;
+      }
+    EXPECT_EQ(b.at("reward_witness_love"), a.at("reward_love"));
+    EXPECT_EQ(b.at("gain_witness_love"), a.at("gain_love"));
+    EXPECT_NEAR(b.at("satisfied_well_formed") + b.at("violated_well_formed"), 1, 1e-12);
+    ASSERT_EQ(seen.size(), watched.prompts().size());
+    double reward = 0, bypasses = 0, responses = 0;
+    for (const WatchedPrompt& prompt : seen) {
+      EXPECT_EQ(prompt.before_measures.at("witness_love"), std::vector<double>{0.0});
+      EXPECT_EQ(prompt.before_measures.at("bypass_well_formed"), std::vector<double>{0.0}) << "the baseline ends well";
+      for (const WatchedResponse& response : prompt.after) {
+        EXPECT_EQ(response.measures.at("witness_love"), 0.5 - response.rewards.at("love"));
+        reward += response.rewards.at("love");
+        bypasses += response.measures.at("bypass_well_formed");
+        responses += 1;
+      }
+    }
+    EXPECT_NEAR(reward / responses, b.at("reward_love"), 1e-12);
+    EXPECT_GT(bypasses, 0);
+    EXPECT_LE(bypasses / responses, b.at("violated_well_formed") + 1e-12) << "the others must have let it pass";
+  }
+  EXPECT_EQ(largest_difference(plain.policy(), watched.policy()), 0.0);
 }
 
 TEST(PolicyRound, WithoutJudgesCapAndWeightsItIsRaftBitForBit) {  // invariant 2
@@ -362,33 +272,6 @@ TEST(PolicyRound, RewardRisesOnTheToy) {
     if (round >= 20) last += score / 5;
   }
   EXPECT_GT(last, first + 0.2);
-}
-
-TEST(WeightedLoss, GradientEqualsFiniteDifferences) {
-  const std::vector<Document> documents = {{{1, 2, 3, 4, 5, 23}, 3}, {{1, 6, 7, 23}, 2}, {{2, 2, 9, 9}, 1}};
-  const std::vector<double> coefficients = {-0.73, -0.5, -0.11};
-  Llama model(tiny_config(), 5, at::kCPU);
-  model.set_trainable_layers(-1);
-  const auto loss = weighted_log_prob_loss(documents, coefficients);
-  const MicroLoss value = loss(model, {0, 1, 2});
-  value.loss_sum.backward();
-  // The same sum from log-probabilities of each document alone.
-  const auto sums = response_log_probs(model, documents, 1, Communicator::self(), "test");
-  EXPECT_NEAR(value.loss_sum.item<double>(), -0.73 * sums[0] - 0.5 * sums[1] - 0.11 * sums[2], 1e-4);
-  for (const std::string name :
-       {"model.embed_tokens.weight", "model.layers.1.mlp.down_proj.weight", "model.norm.weight"}) {
-    at::Tensor weights = model.parameter(name).detach();  // shares its memory
-    const at::Tensor gradient = model.parameter(name).grad();
-    const at::Tensor direction = gradient / gradient.norm();
-    const double step = 1e-2;
-    weights.add_(direction, step);
-    const double above = loss(model, {0, 1, 2}).loss_sum.item<double>();
-    weights.sub_(direction, 2 * step);
-    const double below = loss(model, {0, 1, 2}).loss_sum.item<double>();
-    weights.add_(direction, step);
-    const double wanted = gradient.norm().item<double>();
-    EXPECT_NEAR((above - below) / (2 * step), wanted, 0.01 * wanted) << name;
-  }
 }
 
 }  // namespace

@@ -16,6 +16,11 @@ struct Ratio {
 /// value -+ z sqrt(variance).
 Interval normal_interval(double value, double variance, double confidence = 0.95);
 
+/// a / b with Fieller's interval, of normal estimates with these variances and covariance; without bounds if b is not
+/// different from 0 at this confidence, since then no finite interval is. @source Fieller 1954
+Interval fieller_ratio(double a, double b, double variance_a, double variance_b, double covariance,
+                       double confidence = 0.95);
+
 /// Interval of a rate that stays within 0..1 and is there without a single event: Wilson's, with the effective sample
 /// size responses / design effect. A rate of 0 or 1 shows no spread, so `usual_effect` stands in for its own.
 /// @source Wilson 1927; effective sample sizes: Korn and Graubard, "Confidence intervals for proportions with small

@@ -100,17 +100,22 @@ std::vector<Measure> text_measures(std::span<const PromptTexts> texts, const Ala
   return measures;
 }
 
-/// What the heads of each reward model disagree: it rises where a policy goes where the model has not learned.
-std::vector<Measure> disagreement_measures(std::span<const WatchedPrompt> prompts, const AlarmOptions& options) {
+/// What models and judges say that nothing is chosen by. Heads disagree more where a policy goes where their model has
+/// not learned.
+std::vector<Measure> watched_measures(std::span<const WatchedPrompt> prompts, const AlarmOptions& options) {
   std::vector<Measure> measures;
   if (prompts.empty()) return measures;
-  for (const auto& [name, unused] : prompts.front().before_disagreement) {
-    measures.push_back({"disagreement_" + name, options.disagreement_rise, true, false, {}, {}});
+  for (const auto& [name, unused] : prompts.front().before_measures) {
+    const bool is_disagreement = name.starts_with("disagreement_"), is_bypass = name.starts_with("bypass_");
+    const double tolerance = is_disagreement ? options.disagreement_rise
+                             : is_bypass     ? options.bypass_rise
+                                             : options.witness_fall;
+    measures.push_back({name, tolerance, is_disagreement, is_bypass, {}, {}});
     for (const WatchedPrompt& prompt : prompts) {
-      measures.back().before.push_back(prompt.before_disagreement.at(name));
+      measures.back().before.push_back(prompt.before_measures.at(name));
       measures.back().after.emplace_back();
       for (const WatchedResponse& response : prompt.after)
-        measures.back().after.back().push_back(response.disagreement.at(name));
+        measures.back().after.back().push_back(response.measures.at(name));
     }
   }
   return measures;
@@ -156,8 +161,8 @@ Json to_json(const std::vector<WatchedPrompt>& prompts) {
   for (const WatchedPrompt& prompt : prompts) {
     Json after = Json::array();
     for (const WatchedResponse& response : prompt.after)
-      after.push_back({response.text, response.rewards, response.disagreement});
-    list.push_back({prompt.before, after, prompt.before_disagreement});
+      after.push_back({response.text, response.rewards, response.measures});
+    list.push_back({prompt.before, after, prompt.before_measures});
   }
   return list;
 }
@@ -217,6 +222,16 @@ void AlarmOptions::describe(OptionTable& table) {
             {.text = "largest harmless rise of what the heads of a reward model disagree about responses, as a share "
                      "of the reference's; models with several heads only",
              .low = 0});
+  table.add("witness_fall", &witness_fall,
+            {.text = "largest harmless loss by a model of policy.witnesses, of the calibrated reward, where 0.5 is as "
+                     "good as the reference",
+             .low = 0,
+             .high = 0.5});
+  table.add("bypass_rise", &bypass_rise,
+            {.text = "largest harmless rise of the share of responses that policy.judges let pass and one of "
+                     "policy.watching_judges does not",
+             .low = 0,
+             .high = 1});
   table.add("refusal_phrases", &refusal_phrases, {.text = "phrases between commas", .allow_empty = true});
   table.add("action", &action,
             {.text = "what an alarm does besides log, status and report: nothing, multiply the love weight of the "
@@ -271,7 +286,7 @@ Json find_alarms(std::span<const WatchedPrompt> prompts, const std::vector<std::
          {"examples", examples}});
   }
   std::vector<Measure> measures = text_measures(texts, options, closing_phrases);
-  std::ranges::move(disagreement_measures(prompts, options), std::back_inserter(measures));
+  std::ranges::move(watched_measures(prompts, options), std::back_inserter(measures));
   for (const Measure& measure : measures) {
     std::vector<double> before, after;
     for (std::size_t i = 0; i < prompts.size(); ++i) {

@@ -48,7 +48,8 @@ std::vector<Verdict> RuleJudge::verdicts(const std::vector<JudgedResponse>& resp
 }
 
 bool JudgeOptions::has(const std::string& name) const {
-  return std::find(names.begin(), names.end(), name) != names.end();
+  return std::find(names.begin(), names.end(), name) != names.end() ||
+         std::find(watching.begin(), watching.end(), name) != watching.end();
 }
 
 void JudgeOptions::describe(OptionTable& table) {
@@ -56,6 +57,11 @@ void JudgeOptions::describe(OptionTable& table) {
   for (const auto& [name, maker] : judge_makers()) known.push_back(name);
   table.add("judges", &names,
             {.text = "a response counts only if all of these are satisfied", .choices = known, .allow_empty = true});
+  table.add("watching_judges", &watching,
+            {.text = "judges, not of those above, that look at every response and choose none: an alarm says when "
+                     "policies learn to pass the others and not these",
+             .choices = known,
+             .allow_empty = true});
   table.add(
       "task_judges", &task_judges,
       {.text = "judges of a task, among those of policy.judges, as in: math: length answer; chat: length safety. A "
@@ -137,9 +143,21 @@ Judges make_judges(const JudgeOptions& options, const JudgeTools& tools) {
   return judges;
 }
 
+Judges make_watching_judges(const JudgeOptions& options, const JudgeTools& tools) {
+  for (const std::string& name : options.watching)
+    if (std::find(options.names.begin(), options.names.end(), name) != options.names.end())
+      fail_input(concat("policy.watching_judges names \"", name, "\", which is of policy.judges"),
+                 "what a response is chosen by cannot watch the choice", "leave it out of one of them");
+  JudgeOptions watching = options;
+  watching.names = options.watching;
+  watching.task_judges.clear();
+  return make_judges(watching, tools);
+}
+
 void JudgeOptions::check() const {
   check_model_judges(*this);
   make_judges(*this);
+  make_watching_judges(*this);
 }
 
 void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,

@@ -212,6 +212,8 @@ void check_command(const RunConfig& config, const std::string& command, const In
     if (judges.has("score") && !judges.score_model.starts_with(config.run.directory + "/models/"))
       check.model("policy.score_model", judges.score_model, false);
   }
+  if (whole || command == "policy")
+    for (const std::string& folder : config.policy.witnesses) check.model("policy.witnesses", folder, false);
   if (command == "policy") {
     check.made("data/prompts.h5", "dataset");
     if (config.policy.helpfulness_weight > 0) check.made("models/helpfulness", "reward");

@@ -11,6 +11,7 @@
 #include "rluf/core/log.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/model/bad_steps.hpp"
+#include "rluf/pipeline/alarms/gain_curve.hpp"
 #include "rluf/pipeline/alarms/text_measures.hpp"
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
@@ -124,7 +125,8 @@ Objective model_objective(const RewardModel& reward, const std::string& name, do
   return objective;
 }
 
-/// The reward models that some weight needs; love is also used for monitoring at weight 0 if it is there.
+/// The reward models that some weight needs, and the witnesses; love is also used for monitoring at weight 0 if it is
+/// there.
 std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& options, const StageContext& context) {
   const double most_love = *std::max_element(options.love_weights.begin(), options.love_weights.end());
   const std::map<std::string, double> weights = {
@@ -143,6 +145,13 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
         continue;
       }
       models.emplace(name, RewardModel::load(folder, context.model, context.device, context.layout()));
+    }
+    for (const std::string& folder : options.witnesses) {
+      RewardModel witness = RewardModel::load(folder, context.model, context.device, context.layout());
+      const std::string name = witness_name(witness.calibration.objective);
+      if (!models.emplace(name, std::move(witness)).second)
+        fail_input(concat("policy.witnesses names two models of ", name.substr(witness_name("").size())),
+                   "their rewards would have the same name", "name one for each objective");
     }
   });
   return models;
@@ -246,10 +255,11 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   JudgeTools tools = judge_models.tools();
   tools.closing_phrases = options.closing_phrases;
   tools.refusal_phrases = alarms.refusal_phrases;
-  const Judges judges = make_judges(options.judges, tools);
+  const Judges judges = make_judges(options.judges, tools), watching = make_watching_judges(options.judges, tools);
   std::vector<const Constraints*> asked;
   for (const Prompt& prompt : prompts) asked.push_back(&prompt.constraints);
   check_judges_are_asked(judges, options.judges, asked);
+  check_judges_are_asked(watching, options.judges, asked);
   std::set<std::string> tasks;
   for (const Constraints* constraints : asked)
     if (!constraints->task.empty()) tasks.insert(constraints->task);
@@ -303,8 +313,10 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   for (const double love_weight : options.love_weights) {
     const std::string stage = policy_name(love_weight);
     std::vector<Objective> objectives;
-    for (const auto& [name, weight] : std::vector<std::pair<std::string, double>>{
-             {"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}, {"love", love_weight}}) {
+    std::vector<std::pair<std::string, double>> weights{
+        {"helpfulness", options.helpfulness_weight}, {"safety", options.safety_weight}, {"love", love_weight}};
+    for (const char* objective : {"helpfulness", "safety", "love"}) weights.emplace_back(witness_name(objective), 0.0);
+    for (const auto& [name, weight] : weights) {
       const auto found = rewards.find(name);
       if (found == rewards.end()) continue;
       objectives.push_back(model_objective(found->second, name, weight, options, data, comm));
@@ -318,16 +330,17 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
         if (!scores.disagreement.empty()) baselines[i].disagreement[objective.name] = scores.disagreement[i];
       }
     }
-    const RoundSetting setting{options,
-                               *reference,
-                               objectives,
-                               judges,
-                               phrase_list(options.closing_phrases),
-                               decode,
-                               text->chat.stop_ids(),
-                               context.seed(),
-                               comm,
-                               {tasks.begin(), tasks.end()}};
+    RoundSetting setting{options,
+                         *reference,
+                         objectives,
+                         judges,
+                         phrase_list(options.closing_phrases),
+                         decode,
+                         text->chat.stop_ids(),
+                         context.seed(),
+                         comm,
+                         {tasks.begin(), tasks.end()}};
+    setting.watching = &watching;
     Llama policy = reference->clone();
     double* lowered = nullptr;
     for (Objective& objective : objectives)
@@ -339,6 +352,10 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
     guarded(comm, [&] { policy.save(folder, text->tokenizer.path(), context.model.save_dtype); });
     rounds.log(stage);
     policies.push_back({{"love_weight", love_weight}, {"name", stage}, {"rounds", rounds.json()}});
+    policies.back()["gain_curves"] = gain_curves(policies.back()["rounds"]);
+    for (const nlohmann::json& curve : policies.back()["gain_curves"])
+      log_info(concat(stage, " gain of ", curve.at("objective").get<std::string>(), ": ",
+                      curve.at("sentence").get<std::string>()));
   }
   table["policies"] = policies;
   table["optimizer"] = options.optimizer;
@@ -347,6 +364,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   table["normalize_weights"] = options.normalize_weights;
   table["kl_max"] = options.kl_max;
   table["judges"] = options.judges.names;
+  table["watching_judges"] = options.judges.watching;
   table["tasks"] = tasks;
   table["task_settings"] = options.task_settings;
   if (tools.score_threshold) table["score_threshold"] = *tools.score_threshold;

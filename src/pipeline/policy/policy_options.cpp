@@ -147,6 +147,10 @@ void PolicyOptions::describe(OptionTable& table) {
                      "math: solve, how many; code: python",
              .allow_empty = true});
   judges.describe(table);
+  table.add("witnesses", &witnesses,
+            {.text = "folders of reward models that score every response and choose none, such as a love model of "
+                     "another seed or of other data: proxy against held-out reward; an alarm says when they fall",
+             .allow_empty = true});
   table.add("learning_rate", &train.learning_rate, {.text = "peak of the schedule", .low = 0, .high = 1});
   table.add("min_learning_rate_ratio", &train.min_learning_rate_ratio,
             {.text = "end of the cosine, as a share of the peak", .low = 0, .high = 1});
@@ -203,6 +207,8 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
   for (const char* name : {"love", "helpfulness", "safety"})
     if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
       bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
+  for (const std::string& folder : options.witnesses)
+    bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
   return bytes + judge_memory_bytes(options.judges);
 }
 

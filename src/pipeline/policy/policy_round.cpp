@@ -163,25 +163,27 @@ Rewards score(const Rollout& rollout, const RoundSetting& setting,
       metrics["disagreement_" + objective.name] = mean(scores.disagreement);
       rewards.disagreement[objective.name] = scores.disagreement;
     }
-    std::vector<double> calibrated, probabilities;
+    std::vector<double> calibrated, probabilities, gains;
     for (std::size_t i = 0; i < baselines.size(); ++i)
       for (std::size_t k = rollout.first[i]; k < rollout.first[i + 1]; ++k) {
         rewards.raw[k][o] = raw[k];
         rewards.calibrated[k][o] = calibrated_reward(raw[k], baselines[i]->scores[o]);
         calibrated.push_back(rewards.calibrated[k][o]);
+        gains.push_back(raw[k] - baselines[i]->scores[o]);
         if (objective.probability) probabilities.push_back(objective.probability(raw[k]));
       }
     metrics["score_" + objective.name] = mean(raw);
     metrics["reward_" + objective.name] = mean(calibrated);
+    metrics["gain_" + objective.name] = mean(gains);
     if (objective.probability) metrics["probability_" + objective.name] = mean(probabilities);
   }
   return rewards;
 }
 
-/// Of the candidates, then of the baseline responses. @collective
-std::vector<JudgeOutcome> judge(const Rollout& rollout, const Rewards& rewards, const RoundSetting& setting,
-                                const std::vector<const Prompt*>& prompts,
-                                const std::vector<const BaselineResponse*>& baselines) {
+/// The candidates, then the baseline responses.
+std::vector<JudgedResponse> judged_responses(const Rollout& rollout, const Rewards& rewards,
+                                             const RoundSetting& setting, const std::vector<const Prompt*>& prompts,
+                                             const std::vector<const BaselineResponse*>& baselines) {
   std::vector<JudgedResponse> responses;
   for (std::size_t i = 0; i < prompts.size(); ++i)
     for (std::size_t k = rollout.first[i]; k < rollout.first[i + 1]; ++k)
@@ -190,7 +192,7 @@ std::vector<JudgeOutcome> judge(const Rollout& rollout, const Rewards& rewards, 
   for (std::size_t i = 0; i < prompts.size(); ++i)
     responses.push_back(
         judged(setting, *prompts[i], baselines[i]->sample, baselines[i]->text, baselines[i]->scores, *baselines[i]));
-  return judge_responses(setting.judges, responses);
+  return responses;
 }
 
 void add_facts(TaskFacts& task, const Rollout& rollout, const Rewards& rewards,
@@ -207,18 +209,40 @@ void add_facts(TaskFacts& task, const Rollout& rollout, const Rewards& rewards,
   }
 }
 
+/// What the watching judges say of a response that the others have judged.
+void add_bypasses(const Judges& watching, const JudgeOutcome& chosen_by, const JudgeOutcome& watched,
+                  const std::function<void(const std::string&, double)>& add) {
+  for (std::size_t j = 0; j < watching.size(); ++j)
+    add("bypass_" + watching[j]->name(), chosen_by.satisfied && watched.verdicts[j] == Verdict::kViolated ? 1.0 : 0.0);
+}
+
+/// `outcomes`, `watching`: of the candidates, then of the baseline responses.
 std::vector<WatchedPrompt> watch(const Rollout& rollout, const Rewards& rewards, const RoundSetting& setting,
-                                 const std::vector<const BaselineResponse*>& baselines) {
+                                 const std::vector<const BaselineResponse*>& baselines,
+                                 const std::vector<JudgeOutcome>& outcomes, const std::vector<JudgeOutcome>& watching) {
+  constexpr double kReferenceReward = 0.5;
   std::vector<WatchedPrompt> watched;
   for (std::size_t i = 0; i < baselines.size(); ++i) {
-    watched.push_back({{baselines[i]->text}, {}, {}});
-    for (const auto& [name, value] : baselines[i]->disagreement) watched.back().before_disagreement[name] = {value};
+    WatchedPrompt& prompt = watched.emplace_back(WatchedPrompt{{baselines[i]->text}, {}, {}});
+    for (const auto& [name, value] : baselines[i]->disagreement)
+      prompt.before_measures["disagreement_" + name] = {value};
+    const std::size_t b = rollout.samples.size() + i;
+    if (setting.watching != nullptr)
+      add_bypasses(*setting.watching, outcomes[b], watching[b],
+                   [&](const std::string& name, double value) { prompt.before_measures[name] = {value}; });
     for (std::size_t k = rollout.first[i]; k < rollout.first[i + 1]; ++k) {
-      watched.back().after.push_back({rollout.responses[k].text, {}, {}});
-      for (const auto& [name, values] : rewards.disagreement)
-        watched.back().after.back().disagreement[name] = values[k];
-      for (std::size_t o = 0; o < setting.objectives.size(); ++o)
-        watched.back().after.back().rewards[setting.objectives[o].name] = rewards.calibrated[k][o];
+      WatchedResponse& response = prompt.after.emplace_back(WatchedResponse{rollout.responses[k].text, {}, {}});
+      for (const auto& [name, values] : rewards.disagreement) response.measures["disagreement_" + name] = values[k];
+      if (setting.watching != nullptr)
+        add_bypasses(*setting.watching, outcomes[k], watching[k],
+                     [&](const std::string& name, double value) { response.measures[name] = value; });
+      for (std::size_t o = 0; o < setting.objectives.size(); ++o) {
+        const std::string& name = setting.objectives[o].name;
+        response.rewards[name] = rewards.calibrated[k][o];
+        if (!name.starts_with(witness_name(""))) continue;
+        response.measures[name] = kReferenceReward - rewards.calibrated[k][o];
+        prompt.before_measures[name] = {0.0};
+      }
     }
   }
   return watched;
@@ -263,15 +287,20 @@ RoundMetrics policy_round(Llama& policy, AdamW& optimizer, const RoundSetting& s
   times.end("scoring", metrics);
 
   // From here to the terms every rank computes the same from the same numbers.
-  const std::vector<JudgeOutcome> outcomes = judge(rollout, rewards, setting, prompts, baselines);
+  const std::vector<JudgedResponse> responses = judged_responses(rollout, rewards, setting, prompts, baselines);
+  const std::vector<JudgeOutcome> outcomes = judge_responses(setting.judges, responses);
+  std::vector<JudgeOutcome> watching;
+  if (setting.watching != nullptr) watching = judge_responses(*setting.watching, responses);
   for (TaskFacts& task : tasks) add_facts(task, rollout, rewards, outcomes);
   if (setting.options.optimizer == "crraft" && setting.options.baseline_kl_check)
     add_baseline_log_ratios(policy, setting, prompts, baselines, tasks);
   const RoundTerms chosen = choose_terms(tasks);
   add_reward_metrics(tasks, rollout, std::span(outcomes).first(rollout.samples.size()), setting, prompts, metrics);
+  if (setting.watching != nullptr)
+    add_judge_metrics(*setting.watching, std::span(watching).first(rollout.samples.size()), "", metrics);
   add_term_metrics(tasks, chosen, metrics);
   add_text_metrics(rollout, setting, metrics);
-  if (watched != nullptr) *watched = watch(rollout, rewards, setting, baselines);
+  if (watched != nullptr) *watched = watch(rollout, rewards, setting, baselines, outcomes, watching);
   times.end("judging", metrics);
 
   train_on(with_documents(chosen.terms, rollout, prompts, baselines), chosen.divisor, policy, optimizer, setting, round,

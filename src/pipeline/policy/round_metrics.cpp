@@ -8,25 +8,6 @@
 #include "rluf/pipeline/alarms/text_measures.hpp"
 
 namespace rluf {
-namespace {
-
-/// Shares of verdicts by judge, as violated_JUDGE and the like with `suffix`; what is missing to one was not asked. 0
-/// without responses.
-void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, const std::string& suffix,
-                       RoundMetrics& metrics) {
-  for (std::size_t j = 0; j < judges.size(); ++j) {
-    const auto share = [&](Verdict verdict) {
-      const auto count = std::count_if(outcomes.begin(), outcomes.end(),
-                                       [&](const JudgeOutcome& outcome) { return outcome.verdicts[j] == verdict; });
-      return outcomes.empty() ? 0.0 : static_cast<double>(count) / static_cast<double>(outcomes.size());
-    };
-    metrics["satisfied_" + judges[j]->name() + suffix] = share(Verdict::kSatisfied);
-    metrics["violated_" + judges[j]->name() + suffix] = share(Verdict::kViolated);
-    metrics["failed_" + judges[j]->name() + suffix] = share(Verdict::kFailed);
-  }
-}
-
-}  // namespace
 
 PhaseTimes::PhaseTimes() : mark_(now_seconds()), idle_mark_(seconds_in_collectives()) {}
 
@@ -51,6 +32,20 @@ double mean(const std::vector<double>& values) {
   double sum = 0;
   for (const double value : values) sum += value;
   return values.empty() ? 0.0 : sum / static_cast<double>(values.size());
+}
+
+void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, const std::string& suffix,
+                       RoundMetrics& metrics) {
+  for (std::size_t j = 0; j < judges.size(); ++j) {
+    const auto share = [&](Verdict verdict) {
+      const auto count = std::count_if(outcomes.begin(), outcomes.end(),
+                                       [&](const JudgeOutcome& outcome) { return outcome.verdicts[j] == verdict; });
+      return outcomes.empty() ? 0.0 : static_cast<double>(count) / static_cast<double>(outcomes.size());
+    };
+    metrics["satisfied_" + judges[j]->name() + suffix] = share(Verdict::kSatisfied);
+    metrics["violated_" + judges[j]->name() + suffix] = share(Verdict::kViolated);
+    metrics["failed_" + judges[j]->name() + suffix] = share(Verdict::kFailed);
+  }
 }
 
 void add_text_metrics(const Rollout& rollout, const RoundSetting& setting, RoundMetrics& metrics) {

@@ -42,6 +42,11 @@ void add_text_metrics(const Rollout& rollout, const RoundSetting& setting, Round
 /// What became of the prompts.
 void add_term_metrics(const std::vector<TaskFacts>& tasks, const RoundTerms& chosen, RoundMetrics& metrics);
 
+/// Shares of verdicts by judge, as violated_JUDGE and the like with `suffix`; what is missing to one was not asked. 0
+/// without responses.
+void add_judge_metrics(const Judges& judges, std::span<const JudgeOutcome> outcomes, const std::string& suffix,
+                       RoundMetrics& metrics);
+
 /// Rewards, log-ratios and verdicts, of all candidates and of each task's. @shape outcomes [candidates]
 void add_reward_metrics(const std::vector<TaskFacts>& tasks, const Rollout& rollout,
                         std::span<const JudgeOutcome> outcomes, const RoundSetting& setting,

@@ -72,6 +72,41 @@ std::string judges_table(const Json& policies, const Json& judges, const Json& t
          html_table({"policy", "judge", "satisfied", "violated", "failed", "not asked"}, rows) + by_task;
 }
 
+/// Gao's curves: a table, and for each policy the gain of every objective against sqrt(KL).
+std::string gains_part(const Json& policies) {
+  std::vector<std::vector<std::string>> rows;
+  std::vector<Picture> pictures;
+  for (const Json& policy : policies) {
+    Picture picture{.title = "Gain against distance: " + policy.at("name").get<std::string>(),
+                    .x_label = "square root of the log-ratio to the reference",
+                    .y_label = "gain of the raw score",
+                    .series = {},
+                    .kind = PictureKind::kPoints};
+    for (const Json& curve : list_of(policy, "gain_curves")) {
+      const std::string objective = curve.at("objective");
+      rows.push_back({policy.at("name"), objective, curve.at("form"), figure_text(curve.at("alpha")),
+                      figure_text(curve.at("beta")), figure_text(curve.at("peak_kl")),
+                      figure_text(curve.at("largest_kl")), curve.at("sentence")});
+      Series series{.title = objective, .x = {}, .y = {}, .low = {}, .high = {}};
+      for (const Json& round : policy.at("rounds"))
+        if (const double kl = round.at("kl"); kl > 0) {
+          series.x.push_back(std::sqrt(kl));
+          series.y.push_back(round.at("gain_" + objective));
+        }
+      if (!series.x.empty()) picture.series.push_back(std::move(series));
+    }
+    if (!picture.series.empty()) pictures.push_back(std::move(picture));
+  }
+  if (rows.empty()) return "";
+  return "<h3>Gain against distance</h3>\n<p>Gains of raw scores over the baseline responses, with d = sqrt(KL), "
+         "fitted "
+         "as in Gao et al. (arXiv 2210.10760), rounds taken as independent. A reward that is trained on may rise for "
+         "ever; it is a witness (policy.witnesses), a model that nothing is chosen by, whose peak says where to "
+         "stop.</p>\n" +
+         html_table({"policy", "reward", "form", "alpha", "beta", "peak at a KL of", "largest KL", ""}, rows) +
+         (pictures.empty() ? "" : picture_grid(pictures));
+}
+
 }  // namespace
 
 std::string data_section(const RunDirectory& directory) {
@@ -174,6 +209,9 @@ std::string policy_section(const RunDirectory& directory) {
       {"reward_love", "love reward (calibrated, 0.5: like the baseline response)"},
       {"reward_helpfulness", "helpfulness reward"},
       {"reward_safety", "safety reward"},
+      {"reward_witness_love", "love reward by the witness"},
+      {"reward_witness_helpfulness", "helpfulness reward by the witness"},
+      {"reward_witness_safety", "safety reward by the witness"},
       {"probability_love", "mean P[Love]", kPercent},
       {"kl", "log-ratio to the reference (nats)"},
       {"disagreement_love", "spread of the love model's heads"},
@@ -221,7 +259,8 @@ std::string policy_section(const RunDirectory& directory) {
   html +=
       "<p>Each policy starts from the reference. Rewards are compared with one baseline response a "
       "prompt, drawn from the reference once. Rounds are small, so single rounds scatter.</p>\n" +
-      html_table(head, rows) + judges_table(policies, list_of(table, "judges"), list_of(table, "tasks"));
+      html_table(head, rows) + judges_table(policies, list_of(table, "judges"), list_of(table, "tasks")) +
+      gains_part(policies);
   std::vector<Picture> pictures;
   for (const auto& [key, title] :
        std::vector<std::pair<const char*, const char*>>{{"reward", "Combined reward"},

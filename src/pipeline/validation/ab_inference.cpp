@@ -43,14 +43,10 @@ std::vector<std::size_t> order_of(std::span<const double> p) {
 }  // namespace
 
 Interval fieller_lift(const Ratio& treatment, const Ratio& control, double confidence) {
-  const double z = normal_quantile(0.5 + confidence / 2), a = treatment.value, b = control.value;
-  const double g = z * z * control.variance / (b * b);
-  Interval lift{a / b - 1, kNaN, kNaN};
-  if (!(g < 1) || !(treatment.variance > 0)) return lift;
-  const double half = z / b * std::sqrt(treatment.variance * (1 - g) + a * a / (b * b) * control.variance);
-  lift.low = (a / b - half) / (1 - g) - 1;
-  lift.high = (a / b + half) / (1 - g) - 1;
-  return lift;
+  if (!(treatment.variance > 0)) return {treatment.value / control.value - 1, kNaN, kNaN};
+  const Interval ratio =
+      fieller_ratio(treatment.value, control.value, treatment.variance, control.variance, 0, confidence);
+  return {ratio.value - 1, ratio.low - 1, ratio.high - 1};
 }
 
 AdjustedDifference cuped_difference(const ArmSums& treatment, const ArmSums& control, double confidence) {

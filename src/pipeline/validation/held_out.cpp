@@ -144,8 +144,8 @@ void HeldOutComparison::add(const Arm& arm, const ArmModel& model) {
         for (const auto& [name, reference] : reference_scores_) {
           watched.back().after.back().rewards[name] = values.at(name + "_reward")[next];
           if (reference.disagreement.empty()) continue;
-          watched.back().after.back().disagreement[name] = values.at(name + "_disagreement")[next];
-          watched.back().before_disagreement[name].push_back(reference.disagreement[next]);
+          watched.back().after.back().measures["disagreement_" + name] = values.at(name + "_disagreement")[next];
+          watched.back().before_measures["disagreement_" + name].push_back(reference.disagreement[next]);
         }
         ++next;
       }

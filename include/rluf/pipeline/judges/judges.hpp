@@ -55,7 +55,8 @@ class RuleJudge : public Judge {
 
 struct JudgeOptions {
   std::vector<std::string> names = {"well_formed", "length", "forbidden_phrases", "repetition", "safety"};
-  std::string task_judges = "";  ///< task_judges.hpp
+  std::vector<std::string> watching = {};  ///< whose verdicts choose nothing
+  std::string task_judges = "";            ///< task_judges.hpp
   std::int64_t min_words = 1, max_words = 0, max_tokens = 0;
   std::string forbidden_phrases = "";
   std::int64_t repetition_ngram = 4;
@@ -73,8 +74,8 @@ struct JudgeOptions {
   double model_threshold = 0.5;
   std::string score_model = "";
   double score_threshold = 0.5, score_false_alarms = 0;
-  void describe(OptionTable& table);  ///< adds to the current section
-  bool has(const std::string& name) const;
+  void describe(OptionTable& table);        ///< adds to the current section
+  bool has(const std::string& name) const;  ///< among those that choose or those that watch
   /// @throws Error(kBadInput) for what make_judges() refuses, and a missing program or option of a judge
   void check() const;
 };
@@ -93,6 +94,8 @@ struct JudgeTools {
 /// Without a side effect: programs start, and models are asked, with the first verdict.
 /// @throws Error(kBadInput) for an unknown or repeated name, limits in contradiction, a missing program
 Judges make_judges(const JudgeOptions& options, const JudgeTools& tools = {});
+/// The same of those that watch.
+Judges make_watching_judges(const JudgeOptions& options, const JudgeTools& tools = {});
 
 /// @throws Error(kBadInput) if a judge is named of which no prompt asks anything, or a task of which no prompt is
 void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,

@@ -36,6 +36,7 @@ struct PolicyOptions {
   std::string closing_phrases = "bye, goodbye, good bye, farewell, sending love, sending you love, take care, see you";
   std::string task_settings = "", task_words = "";  ///< task_settings.hpp
   JudgeOptions judges;
+  std::vector<std::string> witnesses = {};  ///< folders of reward models that score and choose nothing
   TrainOptions train{.learning_rate = 2e-6, .warmup_steps = 2, .checkpoint_every_steps = 10};
 
   void describe(OptionTable& table);

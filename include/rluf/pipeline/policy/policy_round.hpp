@@ -29,6 +29,9 @@ struct Objective {
   std::function<double(double)> probability;  ///< of a raw score by the model's own calibration
 };
 
+/// Name of the objective, of weight 0, that a witness scores: "witness_love".
+inline std::string witness_name(const std::string& objective) { return "witness_" + objective; }
+
 /// a_bar of one prompt, with its raw score for each objective, and the disagreement of those with several heads.
 struct BaselineResponse {
   Sample sample;
@@ -50,6 +53,7 @@ struct RoundSetting {
   const Communicator& data;
   std::vector<std::string> tasks = {};  ///< of all prompts of the run, whose verdicts are counted apart
   TaskSettings task_settings = TaskSettings(options);
+  const Judges* watching = nullptr;  ///< judges that choose nothing
 };
 
 /// Weights of the objectives as they enter R for prompts of a task, in their order (normalised if asked for).
