@@ -49,12 +49,19 @@ std::size_t number_of_point(const SweepOptions& options, const std::vector<Sweep
   return number;
 }
 
-/// What later stages read of a stage's results, below its run directory; FOLDER/*: all that is in the folder.
+/// What later stages read of a stage's results, below its run directory.
 const std::multimap<std::string, std::string>& handed_on() {
-  static const std::multimap<std::string, std::string> paths{
-      {"simulate", "world"},       {"signals", "data/signals.json"}, {"dataset", "data/*"},
-      {"sft", "models/reference"}, {"reward", "models/love"},        {"reward", "models/helpfulness"},
-      {"reward", "models/safety"}};
+  static const std::multimap<std::string, std::string> paths{{"simulate", "world"},
+                                                             {"signals", "data/signals.json"},
+                                                             {"dataset", "data/love.h5"},
+                                                             {"dataset", "data/prompts.h5"},
+                                                             {"dataset", "data/helpfulness.h5"},
+                                                             {"dataset", "data/safety.h5"},
+                                                             {"dataset", "data/sft.h5"},
+                                                             {"sft", "models/reference"},
+                                                             {"reward", "models/love"},
+                                                             {"reward", "models/helpfulness"},
+                                                             {"reward", "models/safety"}};
   return paths;
 }
 
@@ -113,7 +120,13 @@ class Sweep {
   }
 
   Trial whole_trial(const SweepPoint& point) const {
-    return {point, config_.policy.love_weights, config_.policy.rounds, directory_.path() + "/sweep/" + point.name};
+    Trial trial{point, config_.policy.love_weights, config_.policy.rounds, directory_.path() + "/sweep/" + point.name};
+    RunConfig config;
+    OptionTable table = config.table();
+    read_options(line_, trial, config, table);
+    trial.love_weights = config.policy.love_weights;  // either may be what varies
+    trial.rounds = config.policy.rounds;
+    return trial;
   }
 
   void try_one(const SweepPoint& point) {
@@ -129,19 +142,11 @@ class Sweep {
   /// whole may be moved.
   void link_shared(const std::string& trial) const {
     if (world_.rank() != 0) return;
-    const auto link = [&](const fs::path& path) {
-      const fs::path place = fs::path(trial) / fs::relative(path, directory_.path());
-      if (fs::exists(path) && !fs::exists(fs::symlink_status(place)))
-        fs::create_symlink(fs::relative(path, place.parent_path()), place);
-    };
     for (auto stage = stages_.begin(); stage < stages_.begin() + num_shared_; ++stage)
       for (auto [made, end] = handed_on().equal_range(stage->name); made != end; ++made) {
-        const fs::path path = fs::path(directory_.path()) / made->second;
-        if (path.filename() != "*") {
-          link(path);
-        } else {
-          for (const auto& entry : fs::directory_iterator(path.parent_path())) link(entry.path());
-        }
+        const fs::path path = fs::path(directory_.path()) / made->second, place = fs::path(trial) / made->second;
+        if (fs::exists(path) && !fs::exists(fs::symlink_status(place)))
+          fs::create_symlink(fs::relative(path, place.parent_path()), place);
       }
   }
 
@@ -181,8 +186,7 @@ class Sweep {
     return nullptr;
   }
 
-  /// Tries all, and puts their policies side by side. Each row also says the point, its values, and what it lost if it
-  /// was stopped.
+  /// Tries all, and puts their policies side by side; each row also says its point, with values, rounds and directory.
   Json compare(const std::vector<Trial>& trials) {
     std::vector<PolicyFigures> figures;
     std::vector<const Trial*> of_figure;
@@ -206,9 +210,9 @@ class Sweep {
       Json& row = table["policies"][i];
       row["point"] = of_figure[i]->point.name;
       for (const auto& [option, value] : of_figure[i]->point.values) row["values"][option] = value;
+      row["rounds"] = of_figure[i]->rounds;
       row["directory"] = fs::relative(of_figure[i]->directory, directory_.path()).string();
     }
-    table["rounds"] = trials.front().rounds;
     table["stopped_by_alarms"] = out;
     return table;
   }
