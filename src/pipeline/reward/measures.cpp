@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "objective.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
 #include "rluf/core/random.hpp"
 #include "rluf/kernels/reductions.hpp"
+#include "rluf/parallel/run_control.hpp"
 #include "rluf/pipeline/reward/metrics.hpp"
 #include "rluf/pipeline/reward/slices.hpp"
 #include "rluf/statistics/logistic.hpp"
@@ -35,6 +37,31 @@ Json correlation_of(const std::vector<double>& x, const std::vector<double>& y, 
     replicates.push_back(pearson(a, b));
   }
   return percentile_interval(pearson(x, y), std::move(replicates)).to_json();
+}
+
+/// A figure of the table, and the resampling that makes it.
+struct Figure {
+  std::string name;
+  std::function<Json()> compute;
+};
+
+/// Computes figure i on rank i mod size: resampling a large hold-out takes minutes. @return on all ranks, in order
+/// @collective @throws Error(kStopped) after a stop signal
+std::vector<Json> compute_figures(const std::vector<Figure>& figures, const std::string& stage,
+                                  const Communicator& comm) {
+  const auto size = static_cast<std::size_t>(comm.size()), rank = static_cast<std::size_t>(comm.rank());
+  std::vector<Json> results(figures.size());
+  Progress progress(stage, "figures", static_cast<long>(figures.size()));
+  guarded(comm, [&] {
+    for (std::size_t i = rank; i < figures.size(); i += size) {
+      stop_here_if_requested(stage);
+      results[i] = figures[i].compute();
+      progress.update(static_cast<long>(std::min(figures.size(), i + size)), figures[i].name);
+    }
+  });
+  for (std::size_t i = 0; i < figures.size(); ++i)
+    results[i] = Json::parse(comm.broadcast(results[i].dump(), static_cast<int>(i % size)));
+  return results;
 }
 
 double ece10(const BinaryScores& scores, const std::vector<double>& weights) { return ece(scores, weights, 10); }
@@ -67,28 +94,38 @@ Json measure_love(const RewardModel& reward, const LabelledData& held_out, const
              {"held_out_users", after.num_clusters},
              {"held_out_rate", positives / static_cast<double>(labels.size())},
              {"mean_corrected_probability", mean_probability}};
+  const HeldOutRows rows{calibrated, labels, held_out.users(), held_out.timestamps(), lengths};
+  const std::vector<Slice> slices = slices_of(rows, held_out.facts());
+  const SliceBootstrap bootstrap{static_cast<int>(options.bootstrap_replicates), seed};
+  std::vector<Figure> figures;
+  const auto add = [&](const std::string& name, const BinaryScores& of, const BinaryMetric& metric) {
+    figures.push_back({name, [&, metric] { return interval_of(of, options, seed, metric); }});
+  };
+  add("auroc", after, auroc);
+  add("auprc", after, auprc);
+  add("log_loss", after, log_loss);
+  add("brier", after, brier);
+  add("brier_raw", before, brier);
+  add("ece_raw", before, ece10);
+  add("ece_prior", by_prior, ece10);
+  add("ece_corrected", after, ece10);
+  add("calibration_intercept", after, [](const auto& s, const auto& w) { return calibration_line(s, w).first; });
+  add("calibration_slope", after, [](const auto& s, const auto& w) { return calibration_line(s, w).second; });
+  figures.push_back({"length_correlation", [&] { return correlation_of(raw, lengths, options, seed); }});
+  const std::size_t num_metrics = figures.size();
+  for (const Slice& slice : slices)
+    figures.push_back({slice.by + " " + slice.name, [&] { return slice_row(rows, slice, bootstrap); }});
+  figures.push_back({"drift", [&] { return drift(rows, bootstrap); }});
+  const std::vector<Json> results = compute_figures(figures, "love figures", context.grid.world);
   Json& metrics = table["metrics"];
-  metrics["auroc"] = interval_of(after, options, seed, auroc);
-  metrics["auprc"] = interval_of(after, options, seed, auprc);
-  metrics["log_loss"] = interval_of(after, options, seed, log_loss);
-  metrics["brier"] = interval_of(after, options, seed, brier);
-  metrics["brier_raw"] = interval_of(before, options, seed, brier);
-  metrics["ece_raw"] = interval_of(before, options, seed, ece10);
-  metrics["ece_prior"] = interval_of(by_prior, options, seed, ece10);
-  metrics["ece_corrected"] = interval_of(after, options, seed, ece10);
-  metrics["calibration_intercept"] =
-      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).first; });
-  metrics["calibration_slope"] =
-      interval_of(after, options, seed, [](const auto& s, const auto& w) { return calibration_line(s, w).second; });
-  metrics["length_correlation"] = correlation_of(raw, lengths, options, seed);
+  for (std::size_t i = 0; i < num_metrics; ++i) metrics[figures[i].name] = results[i];
+  table["slices"] =
+      Json(std::vector<Json>(results.begin() + static_cast<std::ptrdiff_t>(num_metrics), results.end() - 1));
+  table["drift"] = results.back();
   if (!scores.disagreement.empty()) metrics["mean_disagreement"] = {{"value", moments(scores.disagreement).mean}};
   for (const ReliabilityBin& bin : reliability(after))
     table["reliability"].push_back(
         {{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
-  const HeldOutRows rows{calibrated, labels, held_out.users(), held_out.timestamps(), lengths};
-  const SliceBootstrap bootstrap{static_cast<int>(options.bootstrap_replicates), seed};
-  table["slices"] = slice_table(rows, slices_of(rows, held_out.facts()), bootstrap);
-  table["drift"] = drift(rows, bootstrap);
   return table;
 }
 

@@ -103,32 +103,28 @@ std::vector<Slice> slices_of(const HeldOutRows& rows, const std::vector<Response
   return slices;
 }
 
-Json slice_table(const HeldOutRows& rows, const std::vector<Slice>& slices, const SliceBootstrap& bootstrap) {
-  Json table = Json::array();
-  for (const Slice& slice : slices) {
-    const BinaryScores scores = scores_of(rows, slice.rows);
-    const double count = static_cast<double>(slice.rows.size());
-    double positives = 0, probability = 0;
-    for (std::size_t i = 0; i < scores.logits.size(); ++i) {
-      positives += scores.labels[i];
-      probability += logistic(scores.logits[i]);
-    }
-    Json bins = Json::array();
-    for (const ReliabilityBin& bin : reliability(scores, 5))
-      bins.push_back({{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
-    table.push_back({{"by", slice.by},
-                     {"slice", slice.name},
-                     {"examples", slice.rows.size()},
-                     {"users", scores.num_clusters},
-                     {"positives", positives},
-                     {"rate", positives / count},
-                     {"mean_probability", probability / count},
-                     {"auroc", interval_of(scores, bootstrap, auroc)},
-                     {"ece", interval_of(scores, bootstrap, [](const auto& s, const auto& w) { return ece(s, w, 5); })},
-                     {"observed_to_expected", interval_of(scores, bootstrap, observed_to_expected)},
-                     {"reliability", bins}});
+Json slice_row(const HeldOutRows& rows, const Slice& slice, const SliceBootstrap& bootstrap) {
+  const BinaryScores scores = scores_of(rows, slice.rows);
+  const double count = static_cast<double>(slice.rows.size());
+  double positives = 0, probability = 0;
+  for (std::size_t i = 0; i < scores.logits.size(); ++i) {
+    positives += scores.labels[i];
+    probability += logistic(scores.logits[i]);
   }
-  return table;
+  Json bins = Json::array();
+  for (const ReliabilityBin& bin : reliability(scores, 5))
+    bins.push_back({{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
+  return {{"by", slice.by},
+          {"slice", slice.name},
+          {"examples", slice.rows.size()},
+          {"users", scores.num_clusters},
+          {"positives", positives},
+          {"rate", positives / count},
+          {"mean_probability", probability / count},
+          {"auroc", interval_of(scores, bootstrap, auroc)},
+          {"ece", interval_of(scores, bootstrap, [](const auto& s, const auto& w) { return ece(s, w, 5); })},
+          {"observed_to_expected", interval_of(scores, bootstrap, observed_to_expected)},
+          {"reliability", bins}};
 }
 
 Json drift(const HeldOutRows& rows, const SliceBootstrap& bootstrap) {

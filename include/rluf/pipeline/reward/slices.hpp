@@ -31,9 +31,9 @@ struct SliceBootstrap {
   int num_replicates;
   std::uint64_t seed;
 };
-/// A row a slice: examples, positives, rate, mean probability, AUROC, ECE, observed_to_expected (sum of labels over sum
+/// Of a slice: examples, positives, rate, mean probability, AUROC, ECE, observed_to_expected (sum of labels over sum
 /// of probabilities; 1 is calibrated), with intervals that resample users, and a reliability curve of five bins.
-nlohmann::json slice_table(const HeldOutRows& rows, const std::vector<Slice>& slices, const SliceBootstrap& bootstrap);
+nlohmann::json slice_row(const HeldOutRows& rows, const Slice& slice, const SliceBootstrap& bootstrap);
 /// The later half of the hold-out against the earlier one: change of AUROC, and of the logarithm of
 /// observed_to_expected.
 nlohmann::json drift(const HeldOutRows& rows, const SliceBootstrap& bootstrap);
