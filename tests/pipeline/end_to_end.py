@@ -65,7 +65,7 @@ check((runs[1] / "models/reference/model.safetensors").read_bytes() != (runs[1] 
 page = (runs[2] / "report.html").read_text()
 check('class="missing"' not in page, "every picture and stage is in the report: "
       + "; ".join(re.findall(r'class="missing">([^<]*)', page)))
-check(page.count("<svg") == 32, f"the report has {page.count('<svg')} pictures, not 32")
+check(page.count("<svg") == 34, f"the report has {page.count('<svg')} pictures, not 34")
 for label in ("love per response in the A/B test with love weight 0.3", "mean P[Love]", "helpfulness reward", "true safety",
               "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC", "odds ratio, adjusted", decision["sentence"],
               "hearts to predicted", "What P[Love] rewards"):

@@ -67,6 +67,19 @@ TEST(Slices, ManyUseCasesLeaveNoRowOut) {
   EXPECT_EQ(rows, 4000u);
 }
 
+TEST(Slices, FewPositivesHaveNoInterval) {
+  const HeldOutRows rows{{-1, 0, 1, 2}, {0, 0, 1, 0}, {1, 2, 3, 4}, {1, 2, 3, 4}, {5, 5, 5, 5}};
+  const Json row = slice_row(rows, {"time", "all", {0, 1, 2, 3}}, {60, 1});
+  EXPECT_NEAR(row.at("auroc").at("value").get<double>(), 2.0 / 3, 1e-12);
+  for (const char* name : {"auroc", "ece", "observed_to_expected"}) {
+    EXPECT_FALSE(row.at(name).contains("low")) << name;
+    EXPECT_EQ(row.at(name).at("reason"), "fewer than 5 positives");
+  }
+  const Json none = slice_row(rows, {"time", "early", {0, 1}}, {60, 1});
+  EXPECT_TRUE(none.at("auroc").at("value").is_null());
+  EXPECT_EQ(none.at("observed_to_expected").at("value"), 0);
+}
+
 TEST(Slices, FiguresOfASliceAreThoseOfItsRows) {
   const DriftingRows data(true);
   for (const Slice& slice : slices_of(data.rows(), data.facts)) {

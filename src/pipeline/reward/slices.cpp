@@ -15,6 +15,7 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr std::size_t kMaxUseCases = 12;
+constexpr double kFewestPositives = 5;  ///< with fewer, resamples hardly differ, and an interval would look certain
 
 /// Cuts rows in the order of `value` into equal parts; equal values stay together. @shape value [n] -> [n] part of row
 std::vector<std::size_t> parts_by(const std::vector<double>& value, std::size_t num_parts) {
@@ -111,6 +112,11 @@ Json slice_row(const HeldOutRows& rows, const Slice& slice, const SliceBootstrap
     positives += scores.labels[i];
     probability += logistic(scores.logits[i]);
   }
+  const auto figure = [&](const BinaryMetric& metric) -> Json {
+    if (positives >= kFewestPositives) return interval_of(scores, bootstrap, metric);
+    const double value = metric(scores, std::vector<double>(scores.logits.size(), 1.0));
+    return {{"value", number_or_null(value)}, {"reason", concat("fewer than ", kFewestPositives, " positives")}};
+  };
   Json bins = Json::array();
   for (const ReliabilityBin& bin : reliability(scores, 5))
     bins.push_back({{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});
@@ -121,9 +127,9 @@ Json slice_row(const HeldOutRows& rows, const Slice& slice, const SliceBootstrap
           {"positives", positives},
           {"rate", positives / count},
           {"mean_probability", probability / count},
-          {"auroc", interval_of(scores, bootstrap, auroc)},
-          {"ece", interval_of(scores, bootstrap, [](const auto& s, const auto& w) { return ece(s, w, 5); })},
-          {"observed_to_expected", interval_of(scores, bootstrap, observed_to_expected)},
+          {"auroc", figure(auroc)},
+          {"ece", figure([](const auto& s, const auto& w) { return ece(s, w, 5); })},
+          {"observed_to_expected", figure(observed_to_expected)},
           {"reliability", bins}};
 }
 

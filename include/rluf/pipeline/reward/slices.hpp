@@ -32,7 +32,8 @@ struct SliceBootstrap {
   std::uint64_t seed;
 };
 /// Of a slice: examples, positives, rate, mean probability, AUROC, ECE, observed_to_expected (sum of labels over sum
-/// of probabilities; 1 is calibrated), with intervals that resample users, and a reliability curve of five bins.
+/// of probabilities; 1 is calibrated), with intervals that resample users if there are five positives, and a
+/// reliability curve of five bins.
 nlohmann::json slice_row(const HeldOutRows& rows, const Slice& slice, const SliceBootstrap& bootstrap);
 /// The later half of the hold-out against the earlier one: change of AUROC, and of the logarithm of
 /// observed_to_expected.
