@@ -18,8 +18,6 @@
 namespace rluf {
 namespace {
 
-using Json = nlohmann::json;
-
 /// Reads and writes small files of a run directory: works on a login node, where MPI may not start.
 bool is_login_tool(const std::string& command) {
   return command == "status" || command == "request" || command == "summary";

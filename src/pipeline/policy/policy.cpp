@@ -148,10 +148,10 @@ std::map<std::string, RewardModel> load_reward_models(const PolicyOptions& optio
     }
     for (const std::string& folder : options.witnesses) {
       RewardModel witness = RewardModel::load(folder, context.model, context.device, context.layout());
-      const std::string name = witness_name(witness.calibration.objective);
-      if (!models.emplace(name, std::move(witness)).second)
-        fail_input(concat("policy.witnesses names two models of ", name.substr(witness_name("").size())),
-                   "their rewards would have the same name", "name one for each objective");
+      const std::string objective = witness.calibration.objective;
+      if (!models.emplace(witness_name(objective), std::move(witness)).second)
+        fail_input(concat("policy.witnesses names two models of ", objective), "their rewards would have the same name",
+                   "name one for each objective");
     }
   });
   return models;

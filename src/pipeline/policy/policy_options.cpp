@@ -204,10 +204,11 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
     generation.num_samples = std::max(generation.num_samples, setting.num_samples);
   std::int64_t bytes = text_memory_bytes(base) + inference_memory_bytes(config, options.train.micro_batch_tokens) +
                        cache_memory_bytes(config, generation, data.max_tokens);
+  std::vector<std::string> reward_models = options.witnesses;
   for (const char* name : {"love", "helpfulness", "safety"})
     if (const std::string folder = context.directory.model(name); std::filesystem::exists(folder + "/config.json"))
-      bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
-  for (const std::string& folder : options.witnesses)
+      reward_models.push_back(folder);
+  for (const std::string& folder : reward_models)
     bytes += text_memory_bytes(folder) / 4 + weight_bytes(LlamaConfig::from_folder(folder));
   return bytes + judge_memory_bytes(options.judges);
 }
