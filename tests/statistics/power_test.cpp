@@ -7,9 +7,11 @@
 namespace rluf {
 namespace {
 
-// 0.1 % of independent responses, +28 %: about 228,000 responses an arm.
-TEST(Power, UsersOfThePapersEffect) {
+// The paper's effects at 0.1 % of independent responses, and its closings of 0.72 % that become 2.8 %.
+TEST(Power, UsersOfThePapersEffects) {
   const AbDesign design{.rate = 0.001};
+  EXPECT_NEAR(users_for(design, 0.0973).treatment, 1.74e6, 0.005 * 1.74e6);
+  EXPECT_NEAR(users_for(AbDesign{.rate = 0.0072}, 0.028 / 0.0072 - 1).treatment, 623, 2);
   const AbUsers users = users_for(design, 0.28);
   EXPECT_NEAR(users.treatment, 228000, 1000);
   EXPECT_EQ(users.treatment, users.control);

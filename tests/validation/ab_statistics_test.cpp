@@ -111,21 +111,6 @@ TEST(Ratio, IntervalsCoverTheTruth) {
   EXPECT_LT(naive_covered, 0.9 * kWorlds);
 }
 
-TEST(SampleSize, FiguresForThePapersEffects) {
-  EXPECT_NEAR(responses_needed(0.001, 0.0973) / 1.74e6, 1, 0.005);
-  EXPECT_NEAR(responses_needed(0.001, 0.28) / 228e3, 1, 0.005);
-  EXPECT_NEAR(responses_needed(0.0072, 0.028 / 0.0072 - 1), 623, 1);
-  EXPECT_EQ(users_needed(0.0072, 0.028 / 0.0072 - 1, 2.0, 10.0),
-            std::ceil(responses_needed(0.0072, 0.028 / 0.0072 - 1) / 5));
-}
-
-TEST(SampleSize, UndefinedWithoutAnEffect) {
-  EXPECT_TRUE(std::isnan(responses_needed(0.1, 0)));
-  EXPECT_TRUE(std::isnan(responses_needed(0, 0.3)));
-  EXPECT_TRUE(std::isnan(responses_needed(0.5, 1.5)));
-  EXPECT_TRUE(std::isnan(responses_needed(0.1, std::nan(""))));
-}
-
 TEST(EqualShares, HandValues) {
   const ChiSquare even = equal_shares_test(std::vector<std::int64_t>{50, 50});
   EXPECT_EQ(even.statistic, 0);

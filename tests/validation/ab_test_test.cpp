@@ -7,6 +7,8 @@
 #include <numeric>
 #include <set>
 
+#include "rluf/statistics/power.hpp"
+
 namespace rluf {
 namespace {
 
@@ -98,7 +100,8 @@ TEST(Table, HoldsRatesLiftsAndUsersNeeded) {
   double paper = 0;
   for (const auto& row : table.at("users_needed"))
     if (row.at("effect").get<std::string>().find("+28 %") != std::string::npos) paper = row.at("users_per_arm");
-  EXPECT_EQ(paper, users_needed(0.05, 0.28, table.at("design_effect"), 4));
+  const AbDesign test{.rate = 0.05, .responses_per_user = 4, .design_effect = table.at("design_effect")};
+  EXPECT_EQ(paper, users_for(test, 0.28).treatment);
 }
 
 }  // namespace

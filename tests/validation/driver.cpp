@@ -16,13 +16,12 @@ int main(int argc, char** argv) {
   if (argc != 3) return 2;
   const Kokkos::ScopeGuard kokkos(argc, argv);
   const Json cases = read_json(argv[1]);
-  Json out{{"tails", Json::array()}, {"shares", Json::array()}, {"needed", Json::array()}, {"ratios", Json::array()}};
+  Json out{{"tails", Json::array()}, {"shares", Json::array()}, {"ratios", Json::array()}};
   for (const Json& one : cases.at("tails")) out["tails"].push_back(chi_square_tail(one[0], one[1]));
   for (const Json& counts : cases.at("shares")) {
     const ChiSquare test = equal_shares_test(counts.get<std::vector<std::int64_t>>());
     out["shares"].push_back({test.statistic, test.p});
   }
-  for (const Json& one : cases.at("needed")) out["needed"].push_back(responses_needed(one[0], one[1], one[2], one[3]));
   for (const Json& arms : cases.at("ratios")) {
     const auto column = [&](int i) { return arms[static_cast<std::size_t>(i)].get<std::vector<double>>(); };
     const Ratio treatment = ratio_of_sums(column(0), column(1)), control = ratio_of_sums(column(2), column(3));

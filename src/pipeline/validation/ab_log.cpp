@@ -7,6 +7,7 @@
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
 #include "rluf/pipeline/signals/interaction.hpp"
+#include "rluf/statistics/power.hpp"
 
 namespace rluf {
 namespace {
@@ -239,8 +240,12 @@ Json ab_log_table(const AbLog& log, const AbLogOptions& options) {
     comparisons.push_back(std::move(row));
   }
   const double per_user = base.denominator / static_cast<double>(base.num_users);
-  const double needed =
-      users_needed(base.value, options.expected_lift, design_effect(base), per_user, options.alpha, options.power);
+  const AbDesign test{.rate = base.value,
+                      .responses_per_user = per_user,
+                      .design_effect = design_effect(base),
+                      .alpha = options.alpha,
+                      .power = options.power};
+  const double needed = users_for(test, options.expected_lift).treatment;
   // At the rate at which users joined so far.
   const double per_day = log.days > 0 ? static_cast<double>(base.num_users) / log.days : std::nan("");
   return {{"rows", log.num_rows},

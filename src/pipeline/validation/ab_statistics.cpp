@@ -52,18 +52,6 @@ RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, dou
   return comparison;
 }
 
-double responses_needed(double rate, double lift, double alpha, double power) {
-  const double other = rate * (1 + lift);
-  if (!(rate > 0 && rate < 1 && other > 0 && other < 1) || other == rate) return kNaN;
-  const double z = normal_quantile(1 - alpha / 2) + normal_quantile(power);
-  return z * z * (rate * (1 - rate) + other * (1 - other)) / ((other - rate) * (other - rate));
-}
-
-double users_needed(double rate, double lift, double design_effect, double responses_per_user, double alpha,
-                    double power) {
-  return std::ceil(responses_needed(rate, lift, alpha, power) * design_effect / responses_per_user);
-}
-
 ChiSquare shares_test(std::span<const std::int64_t> counts, std::span<const double> shares) {
   RLUF_ASSERT(counts.size() >= 2 && shares.size() == counts.size());
   double total = 0, whole = 0;

@@ -2,6 +2,7 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/validation/ab_test.hpp"
+#include "rluf/statistics/power.hpp"
 
 namespace rluf {
 namespace {
@@ -84,14 +85,14 @@ nlohmann::json ab_table(const std::vector<AbArm>& arms, const ValidationOptions&
     pairs.push_back(comparison_row(arms[treatment].name, ratios[treatment], arms[control].name, ratios[control]));
 
   const auto need = [&](const std::string& what, double rate, double lift, double design) {
-    power.push_back(
-        {{"effect", what},
-         {"base_rate", rate},
-         {"lift", number_or_null(lift)},
-         {"responses_per_arm",
-          number_or_null(std::ceil(responses_needed(rate, lift, options.ab_alpha, options.ab_power) * design))},
-         {"users_per_arm",
-          number_or_null(users_needed(rate, lift, design, per_user, options.ab_alpha, options.ab_power))}});
+    AbDesign test{.rate = rate, .design_effect = design, .alpha = options.ab_alpha, .power = options.ab_power};
+    const double responses = users_for(test, lift).treatment;
+    test.responses_per_user = per_user;
+    power.push_back({{"effect", what},
+                     {"base_rate", rate},
+                     {"lift", number_or_null(lift)},
+                     {"responses_per_arm", number_or_null(responses)},
+                     {"users_per_arm", number_or_null(users_for(test, lift).treatment)}});
   };
   // The chances know the rate far better than the hearts that were drawn from them.
   const double love_rate = ratios[base].at("expected_love_rate").value;

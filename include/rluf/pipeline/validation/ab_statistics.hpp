@@ -25,15 +25,6 @@ struct RatioComparison {
 /// Var(a / b) = Var(a) / b^2 + a^2 Var(b) / b^4 by the delta method. @source as ratio_of_sums
 RatioComparison compare_ratios(const Ratio& treatment, const Ratio& control, double confidence = 0.95);
 
-/// Responses an arm needs to see `rate` turn into rate * (1 + lift), if responses were independent:
-/// (z_{1 - alpha/2} + z_power)^2 (p q + p' q') / (p' - p)^2. NaN for a lift of 0 or rates outside 0..1.
-/// @source two-sample test of proportions, e.g. Fleiss, Levin and Paik, "Statistical methods for rates and
-/// proportions", 2003, without pooling and without continuity correction
-double responses_needed(double rate, double lift, double alpha = 0.05, double power = 0.8);
-/// The same in users who give `responses_per_user` responses each: responses * design effect / responses per user.
-double users_needed(double rate, double lift, double design_effect, double responses_per_user, double alpha = 0.05,
-                    double power = 0.8);
-
 /// Sample-ratio mismatch: were users dealt to the arms in equal shares?
 struct ChiSquare {
   double statistic = 0, p = 1;
