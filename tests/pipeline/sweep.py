@@ -104,8 +104,9 @@ for settings, parts in (([f"--sweep.vary=policy.kl_mx: 2"], ["policy.kl_mx", "kl
                         (["--sweep.method=halving", "--sweep.points=1"], ["halving"]),
                         (["--sweep.method=halving", "--sweep.first_rounds=9"], ["first_rounds"]),
                         (["--sweep.method=halving", "--sweep.vary=policy.rounds: 1 2"], ["policy.rounds"]), (["--restart=latest"], ["run.restart"])):
-    count += 1
-    check_error(rluf(*grid, f"--run.directory={bad}", *settings), 2, parts, f"{settings}")
+    for flags in ([], ["--validate"]):
+        count += 1
+        check_error(rluf(*grid, f"--run.directory={bad}", *settings, *flags), 2, parts, f"{settings} {flags}")
 check(not bad.exists(), "a sweep that cannot work has made its folder")
 shutil.rmtree(work)
 finish(count)

@@ -47,6 +47,7 @@ struct Stage {
   std::string name, text, makes;
   std::vector<std::string> sections;  ///< options that its result depends on
   std::vector<std::string> parts;     ///< beginnings of the names of its checkpoint folders
+  std::vector<std::string> hands_on;  ///< what later stages read of its results, below the run directory
   std::function<void(const StageContext&)> run;
   /// Memory that a rank will hold at the peak besides what the program holds when the stage starts; right within a
   /// factor of two of the measured peak (tests/pipeline/run_directory.py). @unit bytes

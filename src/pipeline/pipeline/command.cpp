@@ -92,6 +92,7 @@ void run_with_options(Environment& environment, const CommandLine& line) {
     fail_input(concat("--validate does not go with ", line.command), "it checks what runs and their stages need",
                "leave it out");
   if (is_plain_tool(line.command)) return run_plain_tool(line, config);
+  if (line.command == "sweep") check_sweep(line, config);
   environment.configure(config.run.threads, config.run.device);
   const ProcessGrid grid = ProcessGrid::make(config.parallel.shard, config.parallel.tensor);
   if (!grid.tensor_axis_within_nodes())

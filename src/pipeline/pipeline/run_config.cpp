@@ -103,6 +103,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                       "world/",
                       {"simulate"},
                       {},
+                      {"world"},
                       [&](const StageContext& context) { run_simulate(config.simulate, context); },
                       [&](const StageContext&) { return simulate_memory_bytes(config.simulate); }});
   const auto log = [&] { return SignalInput{config.data.interactions, config.data.user_key, config.data.max_rows}; };
@@ -112,6 +113,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                       "tables/signals.json",
                       {"signals", "data"},
                       {},
+                      {"data/signals.json"},
                       [=, &config](const StageContext& context) { run_signals(config.signals, log(), context); },
                       [=](const StageContext& context) { return signals_memory_bytes(log(), context); }});
   stages.push_back({"dataset",
@@ -119,6 +121,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "tables/dataset.json",
                     {"data", "model"},
                     {},
+                    {"data/love.h5", "data/prompts.h5", "data/helpfulness.h5", "data/safety.h5", "data/sft.h5"},
                     [&](const StageContext& context) { run_dataset(config.data, context); },
                     dataset_memory_bytes});
   stages.push_back({"sft",
@@ -126,6 +129,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "models/reference",
                     {"sft"},
                     {"sft"},
+                    {"models/reference"},
                     [&](const StageContext& context) { run_sft(config.sft, config.data, context); },
                     [&](const StageContext& context) { return sft_memory_bytes(config.sft, config.data, context); }});
   stages.push_back({"reward",
@@ -133,12 +137,14 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "models/love",
                     {"reward", "love", "helpfulness", "safety"},
                     {"love", "helpfulness", "safety"},
+                    {"models/love", "models/helpfulness", "models/safety"},
                     [&](const StageContext& context) { run_reward(config.reward, config.data, context); },
                     [&](const StageContext& context) { return reward_memory_bytes(config.reward, context); }});
   stages.push_back({"evaluate",
                     "candidates ranked offline by P[Love]",
                     "tables/evaluation.json",
                     {"evaluate", "alarms"},
+                    {},
                     {},
                     [&](const StageContext& context) {
                       run_audit(config.evaluate, config.alarms, context);
@@ -154,6 +160,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        "models/policy_w*",
        {"policy", "alarms"},
        {"policy_w"},
+       {},
        [&](const StageContext& context) { run_policy(config.policy, config.alarms, config.data, context); },
        [&](const StageContext& context) { return policy_memory_bytes(config.policy, config.data, context); }});
   stages.push_back(
@@ -161,6 +168,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
        "policies and reference side by side, with an A/B test in a simulated world",
        "tables/validation.json",
        {"validate", "alarms"},
+       {},
        {},
        [&](const StageContext& context) {
          run_validate(config.validate, config.policy, config.alarms, config.data, context);
@@ -170,6 +178,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
                     "report.html, and which policy to ship",
                     "report.html",
                     {"guardrails"},
+                    {},
                     {},
                     [&](const StageContext& context) { run_report(config.guardrails, context); }});
   return stages;

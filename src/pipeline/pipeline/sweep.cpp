@@ -48,22 +48,6 @@ std::size_t number_of_point(const SweepOptions& options, const std::vector<Sweep
   return number;
 }
 
-/// What later stages read of a stage's results, below its run directory.
-const std::multimap<std::string, std::string>& handed_on() {
-  static const std::multimap<std::string, std::string> paths{{"simulate", "world"},
-                                                             {"signals", "data/signals.json"},
-                                                             {"dataset", "data/love.h5"},
-                                                             {"dataset", "data/prompts.h5"},
-                                                             {"dataset", "data/helpfulness.h5"},
-                                                             {"dataset", "data/safety.h5"},
-                                                             {"dataset", "data/sft.h5"},
-                                                             {"sft", "models/reference"},
-                                                             {"reward", "models/love"},
-                                                             {"reward", "models/helpfulness"},
-                                                             {"reward", "models/safety"}};
-  return paths;
-}
-
 /// A point as it is tried: with which love weights, for how many rounds, where.
 struct Trial {
   SweepPoint point;
@@ -88,14 +72,14 @@ void read_options(const CommandLine& line, const Trial& trial, RunConfig& config
 
 class Sweep {
  public:
-  Sweep(const CommandLine& line, const Job& job, const std::vector<SweepPoint>& points)
+  Sweep(const CommandLine& line, const Job& job, std::vector<SweepPoint> points)
       : line_(line),
         job_(job),
         config_(job.config),
         world_(job.grid.world),
-        points_(points),
+        points_(std::move(points)),
         stages_(make_stages(config_)),
-        num_shared_(num_shared_stages(points, stages_)),
+        num_shared_(num_shared_stages(points_, stages_)),
         directory_(config_.run.directory, world_, config_.run.checkpoints, config_.run.metrics) {}
 
   void run() {
@@ -142,8 +126,8 @@ class Sweep {
   void link_shared(const std::string& trial) const {
     if (world_.rank() != 0) return;
     for (auto stage = stages_.begin(); stage < stages_.begin() + num_shared_; ++stage)
-      for (auto [made, end] = handed_on().equal_range(stage->name); made != end; ++made) {
-        const fs::path path = fs::path(directory_.path()) / made->second, place = fs::path(trial) / made->second;
+      for (const std::string& made : stage->hands_on) {
+        const fs::path path = fs::path(directory_.path()) / made, place = fs::path(trial) / made;
         if (fs::exists(path) && !fs::exists(fs::symlink_status(place)))
           fs::create_symlink(fs::relative(path, place.parent_path()), place);
       }
@@ -256,7 +240,7 @@ class Sweep {
   const Job& job_;
   const RunConfig& config_;
   const Communicator& world_;
-  const std::vector<SweepPoint>& points_;
+  const std::vector<SweepPoint> points_;
   const std::vector<Stage> stages_;
   const std::ptrdiff_t num_shared_;
   const RunDirectory directory_;
@@ -264,13 +248,14 @@ class Sweep {
 
 }  // namespace
 
-void run_sweep(const CommandLine& line, const Job& job) {
-  if (job.config.run.restart != "auto")
-    fail_input(concat("run.restart = ", job.config.run.restart, " with sweep"),
+void check_sweep(const CommandLine& line, const RunConfig& config) {
+  if (config.run.restart != "auto")
+    fail_input(concat("run.restart = ", config.run.restart, " with sweep"),
                "it would name a checkpoint of one point for all of them",
                "leave it out; to do a point again remove its folder below RUN/sweep");
-  const SweepOptions& options = job.config.sweep;
+  const SweepOptions& options = config.sweep;
   const std::vector<SweepPoint> points = sweep_points(options.vary);
+  num_shared_stages(points, make_stages(config));
   if (options.points != "all" && options.points != "none") number_of_point(options, points);
   if (options.method == "halving") {
     if (options.points != "all" && options.points != "none")
@@ -280,15 +265,15 @@ void run_sweep(const CommandLine& line, const Job& job) {
       if (option == "policy.rounds" || option == "policy.love_weights")
         fail_input(concat("sweep.vary names ", option, " with sweep.method = halving"),
                    "halving sets it itself, from policy.rounds and policy.love_weights", "leave it out, or use grid");
-    rung_rounds(job.config.policy.rounds, options.first_rounds, options.keep);
+    rung_rounds(config.policy.rounds, options.first_rounds, options.keep);
   }
-  for (const SweepPoint& point : points) {  // before anything is made
-    RunConfig config;
-    OptionTable table = config.table();
-    read_options(line, {point, job.config.policy.love_weights, job.config.policy.rounds, job.config.run.directory},
-                 config, table);
+  for (const SweepPoint& point : points) {
+    RunConfig trial;
+    OptionTable table = trial.table();
+    read_options(line, {point, config.policy.love_weights, config.policy.rounds, config.run.directory}, trial, table);
   }
-  Sweep(line, job, points).run();
 }
+
+void run_sweep(const CommandLine& line, const Job& job) { Sweep(line, job, sweep_points(job.config.sweep.vary)).run(); }
 
 }  // namespace rluf
