@@ -50,7 +50,10 @@ struct PendingCollective::Impl {
 
 PendingCollective::PendingCollective() = default;
 PendingCollective::PendingCollective(PendingCollective&&) noexcept = default;
-PendingCollective& PendingCollective::operator=(PendingCollective&&) noexcept = default;
+PendingCollective& PendingCollective::operator=(PendingCollective&& other) noexcept {
+  std::swap(impl_, other.impl_);
+  return *this;
+}
 PendingCollective::~PendingCollective() {
   if (impl_ && impl_->block) static_cast<void>(impl_.release());  // MPI or NCCL may still write there
 }

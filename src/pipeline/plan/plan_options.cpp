@@ -48,12 +48,11 @@ void describe_machine(PlanOptions& options, OptionTable& table) {
         "share of the memory's speed that is reached; an assumption until it is measured");
   share("network_efficiency", &options.network_efficiency,
         "share of the links' and adapters' speed that collectives reach; an assumption until it is measured");
-  table.add(
-      "overlap", &options.overlap,
-      {.text = "share of arithmetic and memory access behind which the shard axis's collectives hide, as "
-               "parallel.gather_ahead lets them; 0, until it is measured: they are waited for",
-       .low = 0,
-       .high = 1});
+  table.add("overlap", &options.overlap,
+            {.text = "share of arithmetic and memory access behind which the shard axis's collectives hide, as "
+                     "parallel.gather_ahead lets them; 0, until it is measured: they are waited for",
+             .low = 0,
+             .high = 1});
   table.add("collective_microseconds", &options.collective_microseconds,
             {.text = "of a collective with nothing in it", .unit = "microseconds", .low = 0, .high = 1e6});
   table.add("file_system_gb_per_second", &options.file_system_gb_per_second,
