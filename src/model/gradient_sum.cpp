@@ -29,7 +29,12 @@ bool add_on_device(const at::Tensor& values, double largest, at::Tensor sums) {
 }  // namespace
 
 GradientSum::GradientSum(Llama& model, std::int64_t num_micro_batches, bool reproducible, const Communicator& comm)
-    : model_(model), comm_(comm), reproducible_(reproducible), largest_(largest_term(num_micro_batches)) {
+    : model_(model),
+      comm_(comm),
+      reproducible_(reproducible),
+      travels_bf16_(model.layout() && model.layout()->reduces_bf16),
+      largest_(largest_term(num_micro_batches)) {
+  RLUF_ASSERT(!(reproducible && travels_bf16_));
   const auto type = reproducible ? torch::kInt64 : torch::kFloat32;
   for (std::size_t i = 0; i < model.parameters().size(); ++i) {
     if (!model.parameters()[i].second.requires_grad()) continue;
@@ -86,19 +91,35 @@ void GradientSum::add(const std::vector<std::size_t>& indices, const std::vector
     to.push_back(&sum);
   }
   if (awaiting_.defined() && indices[0] == awaited_) whole.at(0) = whole[0] + std::exchange(awaiting_, at::Tensor());
-  const at::Tensor packed = pack_rows(whole, rows);
-  at::Tensor terms = torch::zeros(packed.sizes(), to[0]->values.options());
-  add_to(terms, packed);
-  const at::Tensor mine = model_.layout()->grid.shard.reduce_scatter(terms, packed_counts(whole, rows));
+  const std::vector<std::int64_t> counts = packed_counts(whole, rows);
+  at::Tensor terms = pack_rows(whole, rows);
+  whole.clear();
+  if (reproducible_) {
+    const at::Tensor packed = std::exchange(terms, torch::zeros(terms.sizes(), to[0]->values.options()));
+    add_to(terms, packed);
+  }
+  arrive();
+  on_its_way_ = start_scatter(model_.layout()->grid.shard, terms, counts);
+  awaits_ = std::move(to);
+}
+
+PendingCollective GradientSum::start_scatter(const Communicator& axis, const at::Tensor& sums,
+                                             const std::vector<std::int64_t>& counts) const {
+  return axis.start_reduce_scatter(travels_bf16_ ? sums.to(torch::kBFloat16) : sums, counts);
+}
+
+void GradientSum::arrive() {
+  if (awaits_.empty()) return;
+  const at::Tensor mine = on_its_way_.wait();
   std::int64_t first = 0;
-  for (Sum* sum : to) {
+  for (Sum* sum : std::exchange(awaits_, {})) {
     sum->values.view(-1).add_(mine.narrow(0, first, sum->values.numel()));
     first += sum->values.numel();
   }
 }
 
 at::Tensor GradientSum::as_float(const at::Tensor& sums) const {
-  if (!reproducible_) return sums;
+  if (!reproducible_) return sums.to(torch::kFloat32);
   at::Tensor gradient = torch::empty(sums.sizes(), sums.options().dtype(torch::kFloat32));
   if (gradient.is_cpu()) {
     from_fixed_point(integers(sums), floats(gradient));
@@ -110,6 +131,7 @@ at::Tensor GradientSum::as_float(const at::Tensor& sums) const {
 
 std::vector<at::Tensor> GradientSum::reduce() {
   const torch::NoGradGuard no_grad;
+  arrive();
   std::vector<at::Tensor> gradients;
   for (std::size_t first = 0, last = 0; first < sums_.size(); first = last) {
     std::vector<at::Tensor> bucket;
@@ -125,7 +147,7 @@ std::vector<at::Tensor> GradientSum::reduce() {
       for (const at::Tensor& sums : bucket) gradients.push_back(as_float(sums));
       continue;
     }
-    const at::Tensor mine = as_float(axis.reduce_scatter(pack_rows(bucket, rows), packed_counts(bucket, rows)));
+    const at::Tensor mine = as_float(start_scatter(axis, pack_rows(bucket, rows), packed_counts(bucket, rows)).wait());
     std::int64_t next = 0;
     for (std::size_t i = 0; i < bucket.size(); ++i) {
       std::vector<std::int64_t> shape = bucket[i].sizes().vec();

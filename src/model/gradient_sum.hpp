@@ -1,5 +1,5 @@
 #pragma once
-#include "distributed_ops.hpp"
+#include "gathered_weights.hpp"
 #include "rluf/model/llama.hpp"
 
 namespace rluf {
@@ -8,7 +8,8 @@ namespace rluf {
 class GradientSum : public GradientSink {
  public:
   /// `reproducible`: in fixed point (kernels/fixed_point.hpp), the same bits whichever rank computed which micro-batch;
-  /// otherwise in float32 in the order in which they come. `comm`: all ranks that work on the model.
+  /// otherwise in float32 in the order in which they come; then they may travel between ranks in bfloat16
+  /// (layout.reduces_bf16). `comm`: all ranks that work on the model.
   /// @memory 8 bytes (reproducible) or 4 a trainable parameter, or of the shard axis's share where it is divided
   GradientSum(Llama& model, std::int64_t num_micro_batches, bool reproducible, const Communicator& comm);
   ~GradientSum() override;
@@ -29,12 +30,18 @@ class GradientSum : public GradientSink {
     at::Tensor values;  ///< rows share.block, int64 or float32
   };
   void add_to(at::Tensor& sums, const at::Tensor& gradient);
+  /// The sums of the axis's ranks, each rank's part of them, beside other work.
+  PendingCollective start_scatter(const Communicator& axis, const at::Tensor& sums,
+                                  const std::vector<std::int64_t>& counts) const;
+  void arrive();  ///< adds what is on its way
   at::Tensor as_float(const at::Tensor& sums) const;
   Llama& model_;
   Communicator comm_;
-  bool reproducible_, fits_ = true;
+  bool reproducible_, travels_bf16_, fits_ = true;
   double largest_ = 0;
   std::vector<Sum> sums_;
+  PendingCollective on_its_way_;  ///< to these, while backward goes on
+  std::vector<Sum*> awaits_;
   std::size_t awaited_ = 0;  ///< the one parameter that a pass uses twice
   at::Tensor awaiting_;      ///< its gradient of the first use, until the second
 };

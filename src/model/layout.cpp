@@ -34,16 +34,38 @@ void ParallelOptions::describe(OptionTable& table) {
                "heads, best inside of a node",
        .unit = "ranks",
        .low = 1});
-  table.add("zero", &zero,
-            {.text = "what the shard axis divides. 1: AdamW's moments (always divided over all ranks with other "
-                     "examples); 2: gradients too; 3: weights too",
-             .low = 1,
-             .high = 3});
+  table.add(
+      "zero", &zero,
+      {.text = "what the shard axis divides. 1: AdamW's moments (always divided over all ranks with other "
+               "examples); 2: gradients too; 3: weights too, which are gathered for each use and dropped after it",
+       .low = 1,
+       .high = 3});
   table.add("recompute", &recompute,
             {.text = "activations that backward computes again instead of keeping them: none; selective, which is each "
-                     "layer's feed-forward part; layers, which keeps one tensor a layer, and with zero = 3 drops a "
-                     "layer's weights after each use",
+                     "layer's feed-forward part; layers, which keeps one tensor a layer",
              .choices = {"none", "selective", "layers"}});
+  table.add("gather_ahead", &gather_ahead,
+            {.text = "with zero = 3: layers whose weights are gathered while those before them are computed; 0: they "
+                     "are waited for",
+             .unit = "layers",
+             .low = 0,
+             .high = 64});
+  table.add("gradient_reduction", &gradient_reduction,
+            {.text = "type in which gradients travel between ranks, without run.reproducible (which sends 64-bit "
+                     "integers): f32; bf16, half the bytes and 8 binary digits",
+             .choices = {"f32", "bf16"}});
+  table.add("optimizer_memory", &optimizer_memory,
+            {.text = "where AdamW's moments and master weights stand and its step runs: on the device; on its host, "
+                     "for models that leave no room on the device (gradients go down, new weights come up every step). "
+                     "On a CPU both are the same",
+             .choices = {"device", "host"}});
+}
+
+void ParallelOptions::check(bool reproducible) const {
+  if (reproducible && gradient_reduction == "bf16")
+    fail_input("parallel.gradient_reduction = bf16 with run.reproducible = true",
+               "sums of rounded gradients depend on the number of ranks",
+               "set run.reproducible = false, or parallel.gradient_reduction = f32");
 }
 
 const char* name_of(Recompute kind) {
@@ -57,7 +79,12 @@ Recompute recompute_named(const std::string& name) {
 }
 
 LayoutPointer make_layout(const ParallelOptions& options, const ProcessGrid& grid) {
-  return std::make_shared<Layout>(Layout{grid, options.zero, recompute_named(options.recompute)});
+  return std::make_shared<Layout>(Layout{.grid = grid,
+                                         .zero = options.zero,
+                                         .recompute = recompute_named(options.recompute),
+                                         .reduces_bf16 = options.gradient_reduction == "bf16",
+                                         .optimizer_on_host = options.optimizer_memory == "host",
+                                         .gather_ahead = options.gather_ahead});
 }
 
 const Communicator& replicas_of(const LayoutPointer& layout, const Communicator& comm) {

@@ -114,7 +114,7 @@ at::Tensor Llama::embed(const at::Tensor& tokens_T) const {
 at::Tensor Llama::attention_block(std::int64_t layer, const at::Tensor& x_TD, const Rotation& rotation,
                                   const Attend& attend) const {
   const std::int64_t T = x_TD.size(0), K = config_.head_dim;
-  const LayerPart part = layer_part(layer, 0, 4);
+  const LayerPart part = layer_part(2 * layer);
   const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, part.norm));
   const auto heads = [&](std::size_t i) { return product(normed_TD, part.matrices[i]).view({T, -1, K}); };
   const at::Tensor q_THK = apply_rope(heads(0), rotation.cos, rotation.sin);
@@ -124,7 +124,7 @@ at::Tensor Llama::attention_block(std::int64_t layer, const at::Tensor& x_TD, co
 }
 
 at::Tensor Llama::feed_forward_block(std::int64_t layer, const at::Tensor& x_TD) const {
-  const LayerPart part = layer_part(layer, 5, 3);
+  const LayerPart part = layer_part(2 * layer + 1);
   const at::Tensor normed_TD = to_tensor_axis(norm(x_TD, part.norm));
   const at::Tensor gate_TF = product(normed_TD, part.matrices[0]), up_TF = product(normed_TD, part.matrices[1]);
   return x_TD + from_tensor_axis(product(at::silu(gate_TF) * up_TF, part.matrices[2]));
@@ -134,6 +134,7 @@ at::Tensor Llama::transform(const at::Tensor& tokens_T, const at::Tensor& positi
   const Rotation rotation{rope_cos_.index_select(0, positions_T).unsqueeze(1).to(compute_type_),
                           rope_sin_.index_select(0, positions_T).unsqueeze(1).to(compute_type_)};
   const Recompute recompute = layout_ ? layout_->recompute : Recompute::kNone;
+  begin_pass();
   at::Tensor x_TD = embed(tokens_T);  // the residual stream stays float32
   for (std::int64_t layer = 0; layer < config_.num_layers; ++layer) {
     const auto feed_forward = [this, layer](const at::Tensor& x) { return feed_forward_block(layer, x); };

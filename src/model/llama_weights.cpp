@@ -5,6 +5,7 @@
 
 #include "decoder.hpp"
 #include "distributed_ops.hpp"
+#include "gathered_weights.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/model/llama.hpp"
 #include "rope.hpp"
@@ -22,6 +23,7 @@ Llama::Llama(LlamaConfig config, at::Device device, LayoutPointer layout)
     : config_(std::move(config)),
       device_(device),
       layout_(std::move(layout)),
+      ahead_(std::make_shared<std::map<std::int64_t, WeightGather>>()),
       anchor_(torch::zeros({}, torch::requires_grad())) {
   if (layout_) check_layout(config_, *layout_);
   for (const auto& [name, shape] : parameter_shapes(config_))
@@ -102,16 +104,36 @@ std::optional<VocabularyPart> Llama::vocabulary_part(std::size_t head) const {
   return VocabularyPart{layout_->grid.tensor, placements_[head].split.first};
 }
 
-Llama::LayerPart Llama::layer_part(std::int64_t layer, std::size_t first, std::size_t count) const {
-  const std::size_t norm = first_of_layer(layer) + first;
+std::vector<std::size_t> Llama::indices_of_part(std::int64_t part) const {
+  const std::size_t norm = first_of_layer(part / 2) + (part % 2 == 0 ? 0 : 5), count = part % 2 == 0 ? 4 : 3;
   std::vector<std::size_t> indices;
   for (std::size_t i = norm; i <= norm + count; ++i) indices.push_back(i);
   for (std::size_t i = norm + 1; i <= norm + count; ++i)
     if (const auto adapter = adapter_index(i)) indices.insert(indices.end(), {*adapter, *adapter + 1});
-  const std::vector<at::Tensor> all = weights(indices);
+  return indices;
+}
+
+Llama::LayerPart Llama::layer_part(std::int64_t part_number) const {
+  const std::vector<std::size_t> indices = indices_of_part(part_number);
+  const std::size_t norm = indices[0], count = part_number % 2 == 0 ? 4 : 3;
+  std::vector<at::Tensor> all;
+  std::shared_ptr<DroppedWeights> dropped;
+  if (!layout_ || !layout_->divides_weights()) {
+    all = weights(indices);
+  } else {
+    all = gathered_part(part_number, is_recomputing());
+    if (at::GradMode::is_enabled()) {
+      dropped = std::make_shared<DroppedWeights>();
+      dropped->gather = [this, part_number] { return gathered_part(part_number, true); };
+      if (is_recomputing())
+        for (const at::Tensor& weight : all) dropped->weights.push_back(weight.detach());
+      const GatherRequest request = request_for(indices);
+      if (request.trains()) all = with_gradients(all, request, dropped, anchor_);
+    }
+  }
   LayerPart part{all[0], {}};
   for (std::size_t i = 1; i <= count; ++i) {
-    Matrix& matrix = part.matrices.emplace_back(all[i]);
+    Matrix& matrix = part.matrices.emplace_back(Matrix{all[i], {}, {}, dropped, i});
     if (all.size() == count + 1) continue;
     matrix.a = all[count + 2 * i - 1];
     matrix.b = all[count + 2 * i];
@@ -122,8 +144,35 @@ Llama::LayerPart Llama::layer_part(std::int64_t layer, std::size_t first, std::s
   return part;
 }
 
+std::optional<std::int64_t> Llama::part_after(std::int64_t part, bool backward) const {
+  if (!backward) return part + 1 < 2 * config_.num_layers ? std::optional(part + 1) : std::nullopt;
+  // A layer that is computed again goes forward first.
+  const bool whole_layers = layout_->recompute == Recompute::kLayers;
+  const std::int64_t next = !whole_layers ? part - 1 : part % 2 == 0 ? part + 1 : part - 3;
+  return next >= 0 && is_trainable(next / 2) ? std::optional(next) : std::nullopt;
+}
+
+void Llama::start_gathers(std::optional<std::int64_t> part, bool backward) const {
+  for (std::int64_t left = 2 * layout_->gather_ahead; part && left >= 0; --left, part = part_after(*part, backward))
+    if (!ahead_->contains(*part)) ahead_->emplace(*part, WeightGather(request_for(indices_of_part(*part))));
+}
+
+std::vector<at::Tensor> Llama::gathered_part(std::int64_t part, bool backward) const {
+  start_gathers(part, backward);
+  WeightGather here = std::move(ahead_->extract(part).mapped());
+  return here.wait();
+}
+
+void Llama::begin_pass() const {
+  if (!layout_ || !layout_->divides_weights()) return;
+  for (auto& [part, gather] : *ahead_) gather.wait();  // of a pass that an error ended
+  ahead_->clear();
+  if (layout_->gather_ahead > 0) start_gathers(0, false);
+}
+
 at::Tensor Llama::product(const at::Tensor& x, const Matrix& matrix) const {
-  const at::Tensor y = at::linear(x, matrix.weight);
+  const at::Tensor y = matrix.dropped ? product_with_dropped(x, matrix.weight, matrix.dropped, matrix.place)
+                                      : at::linear(x, matrix.weight);
   if (!matrix.a.defined()) return y;
   return y + at::linear(at::linear(x, matrix.a), matrix.b) * config_.lora.scale();
 }
@@ -164,28 +213,30 @@ at::Tensor Llama::merged_weight(std::size_t i, Use use) const {
   return use == Use::kProduct ? merged.to(compute_type_) : merged;
 }
 
-std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, Use use) const {
-  const auto type_of = [&](const at::Tensor& kept) {
-    return kept.dim() > 1 && use == Use::kProduct ? compute_type_ : kept.scalar_type();
-  };
-  if (!layout_ || !layout_->divides_gradients()) {
-    std::vector<at::Tensor> whole;
-    for (const std::size_t i : indices) whole.push_back(parameters_[i].second.to(type_of(parameters_[i].second)));
-    return whole;
-  }
+GatherRequest Llama::request_for(const std::vector<std::size_t>& indices, Use use) const {
   GatherRequest request{.indices = indices, .layout = layout_, .sink = gradient_sink_};
   // Backward comes to a tied head before it comes to the embedding.
   request.more_to_come = use == Use::kProduct && indices[0] == 0;
-  bool trains = false;
   for (const std::size_t i : indices) {
     const at::Tensor& kept = parameters_[i].second;
     request.kept.push_back(kept);
     request.placements.push_back(placements_[i]);
-    request.types.push_back(type_of(kept));
+    request.types.push_back(type_in_use(kept, use));
     request.trainable.push_back(kept.requires_grad());
-    trains |= kept.requires_grad();
   }
-  return trains && at::GradMode::is_enabled() ? gather_trained_weights(request, anchor_) : gather_weights(request);
+  return request;
+}
+
+std::vector<at::Tensor> Llama::weights(const std::vector<std::size_t>& indices, Use use) const {
+  if (!layout_ || !layout_->divides_gradients()) {
+    std::vector<at::Tensor> whole;
+    for (const std::size_t i : indices)
+      whole.push_back(parameters_[i].second.to(type_in_use(parameters_[i].second, use)));
+    return whole;
+  }
+  const GatherRequest request = request_for(indices, use);
+  const std::vector<at::Tensor> whole = WeightGather(request).wait();
+  return request.trains() && at::GradMode::is_enabled() ? with_gradients(whole, request, nullptr, anchor_) : whole;
 }
 
 at::Tensor Llama::whole_parameter(std::size_t i) const {

@@ -54,6 +54,19 @@ double root_of_sum(std::vector<double> values, const Communicator& comm) {
   return std::sqrt(wide_value({sum[0], sum[1]}, largest));
 }
 
+/// A copy in the host's memory, from which and to which a GPU copies fast; what is on the host already is itself.
+at::Tensor on_host(const at::Tensor& x) {
+  if (!x.is_cuda()) return x;
+  return at::empty(x.sizes(), x.options().device(torch::kCPU).pinned_memory(true)).copy_(x);
+}
+
+/// Moments of one parameter. On the host of a device without storage they take nothing of the device.
+at::Tensor zero_moments(const std::vector<std::int64_t>& shape, const at::Tensor& weight, bool on_host) {
+  if (!on_host) return torch::zeros(shape, weight.options());
+  if (weight.is_meta()) return torch::zeros({}, weight.options()).expand(shape);
+  return torch::zeros(shape, weight.options().device(torch::kCPU));
+}
+
 /// On these rows of one parameter, in place.
 void update(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first, const at::Tensor& second,
             const AdamWRates& rates) {
@@ -75,11 +88,14 @@ AdamW::AdamW(const Llama& model, const TrainOptions& options, const Communicator
     trained_.push_back({name, tensor, placement, update_share(placement, layout_, comm)});
     std::vector<std::int64_t> shape = placement.local;
     shape[0] = trained_.back().share.mine().count();
-    for (auto* moments : {&state_.first, &state_.second}) moments->push_back(torch::zeros(shape, tensor.options()));
+    for (auto* moments : {&state_.first, &state_.second}) moments->push_back(zero_moments(shape, tensor, is_on_host()));
   }
+  masters_.resize(trained_.size());
   if (trained_.empty())
     fail_input("no parameter is trainable", "a step would change nothing", "raise trainable_layers");
 }
+
+bool AdamW::is_on_host() const { return layout_ && layout_->optimizer_on_host; }
 
 at::Tensor AdamW::Trained::kept_rows(Range rows) const {
   return weight.detach().narrow(0, rows.first - placement.kept.first, rows.count());
@@ -105,7 +121,13 @@ double AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rat
     if (of.share.mine().count() == 0) continue;
     // Decay pulls on matrices only: a norm's gain near 1 is no overgrown weight.
     const bool own_rate = options_.head_learning_rate > 0 && of.name.starts_with("score");
-    update(of.kept_rows(of.share.mine()), gradients[i], state_.first[i], state_.second[i],
+    at::Tensor weight = of.kept_rows(of.share.mine()), master = weight, gradient = gradients[i];
+    if (is_on_host()) {
+      if (!masters_[i].defined()) masters_[i] = on_host(weight);
+      master = masters_[i];
+      gradient = on_host(gradient);
+    }
+    update(master, gradient, state_.first[i], state_.second[i],
            {.learning_rate =
                 own_rate ? learning_rate * options_.head_learning_rate / options_.learning_rate : learning_rate,
             .beta1 = options_.beta1,
@@ -114,6 +136,7 @@ double AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rat
             .weight_decay = of.weight.dim() > 1 ? options_.weight_decay : 0.0,
             .step = state_.steps_taken,
             .gradient_scale = scale});
+    if (!master.is_alias_of(weight)) weight.copy_(master, true);  // who reads it is behind it in the device's stream
   }
   for (const Trained& of : trained_) {
     at::Tensor block = of.kept_rows(of.share.block), kept = of.weight.detach();
@@ -127,6 +150,7 @@ double AdamW::step(const std::vector<at::Tensor>& gradients, double learning_rat
 void AdamW::describe(StateArchive& archive) {
   auto& [first, second, steps_taken] = state_;  // a new member does not compile until it is described
   archive.number("optimizer_steps", steps_taken);
+  if (archive.is_reading()) masters_.assign(masters_.size(), at::Tensor());  // the weights are read after this
   for (std::size_t i = 0; i < trained_.size(); ++i) {
     const Trained& of = trained_[i];
     const Range mine = of.share.mine();

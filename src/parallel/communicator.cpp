@@ -5,25 +5,13 @@
 #include <algorithm>
 #include <limits>
 
-#include "rluf/core/error.hpp"
-#include "rluf/core/log.hpp"
-#include "rluf/parallel/device_collectives.hpp"
-#include "rluf/parallel/process_grid.hpp"
+#include "communicator_impl.hpp"
 
 namespace rluf {
 namespace {
 
 /// Elements of one MPI call: counts are ints, so larger tensors travel in pieces.
 constexpr std::int64_t kPieceElements = std::int64_t{1} << 28;
-
-void check_mpi(int code, const char* call) {
-  if (code == MPI_SUCCESS) return;
-  char text[MPI_MAX_ERROR_STRING];
-  int length = 0;
-  MPI_Error_string(code, text, &length);
-  throw Error(ExitCode::kOther,
-              concat(call, " failed (the ranks lost contact): ", std::string(text, static_cast<std::size_t>(length))));
-}
 
 MPI_Op mpi_op(Reduce op) { return op == Reduce::kSum ? MPI_SUM : op == Reduce::kMin ? MPI_MIN : MPI_MAX; }
 
@@ -54,65 +42,7 @@ void reduce_on_host(at::Tensor& tensor, Reduce op, MPI_Comm comm) {
   }
 }
 
-/// So many bytes as one element, so that counts stay small.
-struct RowType {
-  MPI_Datatype type = MPI_DATATYPE_NULL;
-  explicit RowType(std::int64_t num_bytes) {
-    check_mpi(MPI_Type_contiguous(static_cast<int>(num_bytes), MPI_BYTE, &type), "MPI_Type_contiguous");
-    check_mpi(MPI_Type_commit(&type), "MPI_Type_commit");
-  }
-  ~RowType() { MPI_Type_free(&type); }
-  RowType(const RowType&) = delete;
-  RowType& operator=(const RowType&) = delete;
-};
-
 }  // namespace
-
-struct Communicator::Impl {
-  MPI_Comm comm = MPI_COMM_NULL;
-  int rank = 0, size = 1;
-  std::unique_ptr<DeviceCollectives> device;  ///< made at the first collective of device tensors
-  std::map<std::string, Traffic> traffic;
-  std::shared_ptr<CollectiveLog> log;  ///< only of a recorded communicator
-  std::int64_t group = 0;
-  const char* axis = "world";
-  std::int64_t number = 0;  ///< of collectives so far
-
-  Impl(MPI_Comm owned, const char* of_axis) : comm(owned), axis(of_axis) {
-    check_mpi(MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
-    check_mpi(MPI_Comm_rank(comm, &rank), "MPI_Comm_rank");
-    check_mpi(MPI_Comm_size(comm, &size), "MPI_Comm_size");
-  }
-  Impl(int of_rank, int of_size, std::int64_t of_group, std::shared_ptr<CollectiveLog> to)
-      : rank(of_rank), size(of_size), log(std::move(to)), group(of_group) {}
-  ~Impl() {
-    device.reset();
-    int finalized = 0;
-    MPI_Finalized(&finalized);
-    if (!finalized && comm != MPI_COMM_NULL) MPI_Comm_free(&comm);
-  }
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
-
-  /// Counts a collective of tensors. @return whether it is only recorded
-  bool count(const char* collective, std::int64_t num_bytes) {
-    Traffic& of = traffic[collective];
-    ++of.calls;
-    of.bytes += num_bytes;
-    if (log) log->push_back({group, collective, num_bytes});
-    return log != nullptr;
-  }
-  /// Notes a collective of numbers or text. @return whether it is only recorded
-  bool note(const char* collective) {
-    if (log) log->push_back({group, collective, 0});
-    return log != nullptr;
-  }
-  InCollective enter(const char* collective) { return InCollective(collective, axis, ++number); }
-  DeviceCollectives& on_device(const Communicator& comm_of_this) {
-    if (!device) device = DeviceCollectives::make(comm_of_this);
-    return *device;
-  }
-};
 
 Communicator::Communicator(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
@@ -218,7 +148,7 @@ void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>&
   for (const Range& part : rows) num_rows += part.count();
   if (impl_->count("all_gather", num_rows * row_bytes)) return;
   const InCollective here = impl_->enter("all_gather_rows");
-  if (!tensor.device().is_cpu()) return impl_->on_device(*this).all_gather_rows(tensor, rows);
+  if (!tensor.device().is_cpu()) return impl_->on_device(*this).start_all_gather_rows(tensor, rows)();
   std::vector<int> counts, firsts;
   for (const Range& part : rows) {
     firsts.push_back(static_cast<int>(part.first));
@@ -228,40 +158,6 @@ void Communicator::all_gather_rows(at::Tensor& tensor, const std::vector<Range>&
   check_mpi(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, tensor.data_ptr(), counts.data(), firsts.data(),
                            row.type, impl_->comm),
             "MPI_Allgatherv");
-}
-
-at::Tensor Communicator::all_gather(const at::Tensor& mine, const std::vector<std::int64_t>& counts) const {
-  std::vector<Range> parts;
-  for (std::int64_t first = 0; const std::int64_t count : counts) {
-    parts.push_back({first, first + count});
-    first += count;
-  }
-  at::Tensor all = at::empty({parts.back().last}, mine.options());
-  const Range& here = parts.at(static_cast<std::size_t>(rank()));
-  all.narrow(0, here.first, here.count()).copy_(mine);
-  all_gather_rows(all, parts);
-  return all;
-}
-
-at::Tensor Communicator::reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const {
-  RLUF_ASSERT(parts.is_contiguous() && static_cast<int>(counts.size()) == size());
-  if (size() == 1) return parts;
-  at::Tensor mine = at::empty({counts[static_cast<std::size_t>(rank())]}, parts.options());
-  if (impl_->count("reduce_scatter", static_cast<std::int64_t>(parts.nbytes()))) return mine;
-  const InCollective here = impl_->enter("reduce_scatter");
-  if (!parts.device().is_cpu()) {
-    impl_->on_device(*this).reduce_scatter(parts, counts, mine);
-    return mine;
-  }
-  std::vector<int> small_counts;
-  for (const std::int64_t count : counts) {
-    if (count > std::numeric_limits<int>::max()) throw std::logic_error("a part of more than 2^31 elements: split it");
-    small_counts.push_back(static_cast<int>(count));
-  }
-  check_mpi(MPI_Reduce_scatter(parts.const_data_ptr(), mine.data_ptr(), small_counts.data(),
-                               mpi_type(parts.scalar_type()), MPI_SUM, impl_->comm),
-            "MPI_Reduce_scatter");
-  return mine;
 }
 
 const std::map<std::string, Traffic>& Communicator::traffic() const { return impl_->traffic; }

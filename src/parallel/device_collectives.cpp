@@ -8,6 +8,7 @@
 #include "rluf/parallel/process_grid.hpp"
 
 #ifdef RLUF_CUDA
+#include <ATen/cuda/CUDAEvent.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
 #include <nccl.h>
@@ -15,6 +16,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #endif
 
@@ -66,18 +68,18 @@ class NcclCollectives : public DeviceCollectives {
   void all_reduce(at::Tensor& tensor, Reduce op) override {
     const ncclRedOp_t operation = op == Reduce::kSum ? ncclSum : op == Reduce::kMin ? ncclMin : ncclMax;
     const ncclDataType_t type = nccl_type(tensor.scalar_type());
-    run(tensor, "ncclAllReduce", [&](void* data, std::size_t count, cudaStream_t stream) {
+    start(tensor, "ncclAllReduce", [&](void* data, std::size_t count, cudaStream_t stream) {
       return ncclAllReduce(data, data, count, type, operation, comm_, stream);
-    });
+    })();
   }
   void broadcast(at::Tensor& tensor, int root) override {
-    run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
+    start(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
       return ncclBroadcast(data, data, tensor.nbytes(), ncclUint8, root, comm_, stream);
-    });
+    })();
   }
-  void all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) override {
+  Wait start_all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) override {
     const auto row_bytes = static_cast<std::int64_t>(tensor.nbytes()) / tensor.size(0);
-    run(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
+    return start(tensor, "ncclBroadcast", [&](void* data, std::size_t, cudaStream_t stream) {
       return in_group(rows.size(), [&](std::size_t r) {
         char* const part = static_cast<char*>(data) + rows[r].first * row_bytes;
         return ncclBroadcast(part, part, static_cast<std::size_t>(rows[r].count() * row_bytes), ncclUint8,
@@ -85,10 +87,11 @@ class NcclCollectives : public DeviceCollectives {
       });
     });
   }
-  void reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts, at::Tensor& mine) override {
+  Wait start_reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts,
+                            at::Tensor& mine) override {
     const ncclDataType_t type = nccl_type(parts.scalar_type());
     const bool equal = std::all_of(counts.begin(), counts.end(), [&](std::int64_t n) { return n == counts[0]; });
-    run(parts, "ncclReduceScatter", [&](void* data, std::size_t, cudaStream_t stream) {
+    return start(parts, "ncclReduceScatter", [&](void* data, std::size_t, cudaStream_t stream) {
       if (equal)
         return ncclReduceScatter(data, mine.data_ptr(), static_cast<std::size_t>(counts[0]), type, ncclSum, comm_,
                                  stream);
@@ -123,16 +126,27 @@ class NcclCollectives : public DeviceCollectives {
                                          reason, ": NCCL_DEBUG=INFO tells more; continue from the last checkpoint"));
   }
 
-  /// Puts a collective on the tensor's stream, behind the work that fills the tensor, and waits for it while polling
-  /// NCCL's asynchronous errors, so that a lost peer is a message and no hang.
+  /// Puts a collective on the stream of collectives, behind the work that the current stream has been given.
   template <class Call>
-  void run(const at::Tensor& tensor, const char* name, const Call& call) {
-    if (comm_ == nullptr) throw Error(ExitCode::kOther, concat(name, " after an earlier failure of NCCL"));
+  Wait start(const at::Tensor& tensor, const char* name, const Call& call) {
+    check_usable(name);
     const c10::cuda::CUDAGuard device(tensor.device());
-    const c10::cuda::CUDAStream stream = c10::cuda::getCurrentCUDAStream(tensor.device().index());
-    check(call(tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()), stream.stream()), name);
+    if (!stream_) stream_ = c10::cuda::getStreamFromPool(true, tensor.device().index());
+    at::cuda::CUDAEvent ready;
+    ready.record(c10::cuda::getCurrentCUDAStream(tensor.device().index()));
+    ready.block(*stream_);
+    check(call(tensor.data_ptr(), static_cast<std::size_t>(tensor.numel()), stream_->stream()), name);
+    auto done = std::make_shared<at::cuda::CUDAEvent>();
+    done->record(*stream_);
+    return [this, done, name] { wait(*done, name); };
+  }
+
+  /// Waits while polling NCCL's asynchronous errors, so that a lost peer is a message and no hang. What the current
+  /// stream is given afterwards finds the result, what it was given before goes on meanwhile.
+  void wait(const at::cuda::CUDAEvent& done, const char* name) {
     const auto start = std::chrono::steady_clock::now();
-    while (!stream.query()) {
+    while (!done.query()) {
+      check_usable(name);
       ncclResult_t state = ncclSuccess;
       const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
       check(asked == ncclSuccess ? state : asked, name);
@@ -145,7 +159,12 @@ class NcclCollectives : public DeviceCollectives {
     }
   }
 
+  void check_usable(const char* name) const {
+    if (comm_ == nullptr) throw Error(ExitCode::kOther, concat(name, " after an earlier failure of NCCL"));
+  }
+
   ncclComm_t comm_ = nullptr;
+  std::optional<c10::cuda::CUDAStream> stream_;  ///< of all its collectives
 };
 
 }  // namespace

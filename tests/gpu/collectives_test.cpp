@@ -41,6 +41,19 @@ TEST_F(NcclOnOneRank, WaitsForTheWorkThatFillsTheTensor) {
   EXPECT_LT(relative_difference(product, factor), 1e-4);
 }
 
+TEST_F(NcclOnOneRank, GoesOnBesideTheCurrentStream) {
+  const auto nccl = DeviceCollectives::make(self);
+  at::Tensor factor = at::ones({2048, 2048}, at::TensorOptions(gpu)) / 2048;
+  at::Tensor product = factor;
+  for (int i = 0; i < 50; ++i) product = at::matmul(product, factor);
+  at::Tensor mine = at::empty({product.numel()}, product.options());
+  const auto wait = nccl->start_reduce_scatter(product.view(-1), {product.numel()}, mine);
+  const at::Tensor other = at::matmul(factor, factor);  // given to the current stream meanwhile
+  wait();
+  EXPECT_LT(relative_difference(mine.view_as(factor), factor), 1e-4);
+  EXPECT_LT(relative_difference(other, factor), 1e-4);
+}
+
 TEST_F(NcclOnOneRank, EmptyTensorsAndUnknownTypes) {
   const auto nccl = DeviceCollectives::make(self);
   at::Tensor empty = at::empty({0}, at::TensorOptions(gpu));

@@ -83,6 +83,44 @@ TEST_F(ModelOnGpu, TrainingStepsEqualTheCpu) {
   EXPECT_LT(results[1][4].loss, results[1][0].loss);
 }
 
+/// Steps on given gradients: what comes down, is updated and goes up again has the bits of a run on the CPU, also after
+/// a restart.
+TEST_F(ModelOnGpu, AnOptimizerOnTheHostGivesTheBitsOfTheCpu) {
+  const Communicator self = Communicator::self();
+  const LayoutPointer layout = make_layout({.optimizer_memory = "host"}, ProcessGrid::make());
+  TrainOptions options;
+  options.clip_norm = 0;  // the norm is added up otherwise
+  Llama first(small_llama(), 5, gpu, layout), second(small_llama(), 99, gpu, layout);
+  AdamW expected(here, options, self), before(first, options, self), after(second, options, self);
+  const auto step = [&](AdamW& optimizer, at::Device device, int number) {
+    std::vector<at::Tensor> gradients;
+    for (const auto& [name, parameter] : here.parameters())
+      gradients.push_back(
+          (at::arange(parameter.numel(), at::kFloat) * number).sin().view(parameter.sizes()).to(device));
+    optimizer.step(gradients, 1e-3);
+  };
+  const auto describe = [](AdamW& optimizer, const Llama& model) {
+    return [&](StateArchive& archive) {
+      optimizer.describe(archive);
+      describe_weights(model, archive);
+    };
+  };
+  const std::string folder = testing::TempDir() + "/rluf_gpu_optimizer";
+  std::filesystem::remove_all(folder);
+  for (int number = 1; number <= 4; ++number) {
+    step(expected, at::kCPU, number);
+    step(number <= 2 ? before : after, gpu, number);
+    if (number != 2) continue;
+    step(after, gpu, 7);  // its master weights are not those of the file
+    write_checkpoint(folder, {"test", 2, {}}, describe(before, first), self);
+    Checkpoint::newest(folder, self)->restore(describe(after, second));
+  }
+  for (std::size_t i = 0; i < here.parameters().size(); ++i)
+    EXPECT_TRUE(at::equal(second.parameters()[i].second.cpu(), here.parameters()[i].second))
+        << here.parameters()[i].first;
+  std::filesystem::remove_all(folder);
+}
+
 TEST_F(ModelOnGpu, GeneratesTheTokensOfTheCpu) {
   const std::vector<std::int64_t> ids{0, 1, 2, 3, 4, 5};
   for (const double temperature : {0.0, 1.0}) {

@@ -133,6 +133,59 @@ TEST_F(Layouts, TrainingGivesTheNumbersOfOneRank) {
   }
 }
 
+/// What travels when, and where the optimizer's state stands, changes no bit and no byte.
+TEST_F(Layouts, GatheringAheadAndTheHostsMemoryChangeNothing) {
+  if (world.size() == 1) GTEST_SKIP() << "one rank divides nothing";
+  Llama alone(small_config(true), 3, at::kCPU);
+  const auto expected = trained(alone, loss(), Communicator::self());
+  for (const std::string recompute : {"none", "selective", "layers"}) {
+    std::map<std::string, Traffic> waited_for;
+    for (const std::int64_t ahead : {0, 1, 5}) {
+      ParallelOptions parallel{.shard = world.size(), .recompute = recompute, .gather_ahead = ahead};
+      if (ahead == 5) parallel.optimizer_memory = "host";
+      const LayoutPointer layout = make_layout(parallel, ProcessGrid::make(world.size()));
+      Llama model(small_config(true), 3, at::kCPU, layout);
+      const auto steps = trained(model, loss(), world);
+      const std::string where = concat("recompute ", recompute, ", ", ahead, " layers ahead");
+      for (std::size_t s = 0; s < steps.size(); ++s) EXPECT_EQ(steps[s].grad_norm, expected[s].grad_norm) << where;
+      expect_close(model, alone, 0, where);
+      if (ahead == 0) waited_for = layout->grid.shard.traffic();
+      EXPECT_EQ(layout->grid.shard.traffic(), waited_for) << where;
+    }
+  }
+}
+
+/// Gradients in bfloat16: close, in half the bytes of float32, on every grid.
+TEST_F(Layouts, GradientsInBfloat16AreCloseInHalfTheBytes) {
+  EXPECT_THROW((ParallelOptions{.gradient_reduction = "bf16"}.check(true)), Error);
+  options.reproducible = false;
+  Llama alone(small_config(false), 3, at::kCPU);
+  const auto expected = trained(alone, loss(), Communicator::self());
+  for (const Grid& grid : grids())
+    for (const std::int64_t zero : {1, 2, 3}) {
+      if (grid.shard == 1 && zero > 1) continue;
+      std::map<std::string, std::int64_t> bytes;
+      for (const std::string type : {"f32", "bf16"}) {
+        const ParallelOptions parallel{
+            .shard = grid.shard, .tensor = grid.tensor, .zero = zero, .gradient_reduction = type};
+        EXPECT_NO_THROW(parallel.check(type == "f32"));
+        const ProcessGrid axes = ProcessGrid::make(grid.shard, grid.tensor);
+        Llama model(small_config(false), 3, at::kCPU, make_layout(parallel, axes));
+        const auto steps = trained(model, loss(), axes.world);
+        const std::string where = text_of(grid, zero, "none") + ", " + type;
+        const double tolerance = type == "f32" ? 1e-5 : 3e-3;
+        for (std::size_t s = 0; s < steps.size(); ++s) {
+          EXPECT_NEAR(steps[s].loss, expected[s].loss, tolerance * expected[s].loss) << where;
+          EXPECT_NEAR(steps[s].grad_norm, expected[s].grad_norm, 3 * tolerance * expected[s].grad_norm) << where;
+        }
+        for (const Communicator& axis : {axes.shard, axes.data, replicas_of(model.layout(), axes.world)})
+          if (axis.traffic().contains("reduce_scatter")) bytes[type] += axis.traffic().at("reduce_scatter").bytes;
+      }
+      EXPECT_EQ(2 * bytes["bf16"], bytes["f32"]) << text_of(grid, zero, "none");
+      EXPECT_EQ(bytes["f32"] > 0, world.size() > grid.tensor);
+    }
+}
+
 TEST_F(Layouts, ScoringModelsToo) {
   Llama alone(small_config(true, 1), 4, at::kCPU);
   trained(alone, score_loss(), Communicator::self());

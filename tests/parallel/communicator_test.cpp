@@ -68,7 +68,7 @@ TEST_F(Collectives, GatherAndScatterTensorParts) {
   for (int r = 0; r < size; ++r) counts.push_back(size == 3 && r == 1 ? 0 : r + 1);
   const std::int64_t total = std::accumulate(counts.begin(), counts.end(), std::int64_t{0});
   const std::int64_t first = std::accumulate(counts.begin(), counts.begin() + rank, std::int64_t{0});
-  for (const auto type : {at::kFloat, at::kLong}) {
+  for (const auto type : {at::kFloat, at::kLong, at::kBFloat16}) {
     const at::Tensor all = at::arange(total, at::TensorOptions(type));
     const at::Tensor mine = all.narrow(0, first, counts[static_cast<std::size_t>(rank)]);
     EXPECT_TRUE(at::equal(world.all_gather(mine, counts), all));
@@ -83,6 +83,30 @@ TEST_F(Collectives, GatherAndScatterTensorParts) {
   world.all_gather_rows(rows, ranges);
   for (int r = 0; r < size; ++r)
     EXPECT_TRUE(at::equal(rows.narrow(0, ranges[static_cast<std::size_t>(r)].first, 2), at::full({2, 3}, 1.0 * r)));
+}
+
+TEST_F(Collectives, GoOnBesideOthers) {
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(size), 3);
+  const at::Tensor ones = at::ones({3 * size}), mine = at::full({3}, 1.0 * rank);
+  const Communicator comm = world.split(0, rank);
+  PendingCollective first = comm.start_all_gather(mine, counts), second = comm.start_reduce_scatter(ones, counts);
+  EXPECT_EQ(comm.all_reduce(std::int64_t{1}), size) << "one that is waited for, between their start and their end";
+  PendingCollective third = comm.start_all_gather(mine + 1, counts);
+  EXPECT_TRUE(at::equal(second.wait(), at::full({3}, 1.0 * size))) << "waited for in another order";
+  const at::Tensor all = first.wait();
+  for (int r = 0; r < size; ++r) EXPECT_TRUE(at::equal(all.narrow(0, 3 * r, 3), at::full({3}, 1.0 * r)));
+  EXPECT_EQ(third.wait().sum().item<double>(), 3 * size * (size + 1) / 2);
+  if (size > 1) {
+    EXPECT_EQ(comm.traffic().at("all_gather"), (Traffic{2, 2 * 3 * size * 4}));
+  }
+}
+
+TEST_F(Collectives, Bfloat16SumsAreRoundedOnce) {
+  // 256 + 1 + 1: rounded after each term it stays 256.
+  const std::vector<std::int64_t> counts(static_cast<std::size_t>(size), 1);
+  const at::Tensor parts = at::full({size}, rank == 0 ? 256 : 1, at::kBFloat16);
+  const double expected = at::scalar_tensor(255 + size).to(at::kBFloat16).item<double>();
+  EXPECT_EQ(world.reduce_scatter(parts, counts).item<double>(), expected);
 }
 
 TEST_F(Collectives, TrafficIsCounted) {

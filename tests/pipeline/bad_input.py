@@ -130,6 +130,7 @@ cases = [
     ("contradiction: a weight twice", "policy", ["--policy.love_weights=0.1,0.1"], 2, ["policy.love_weights", "twice"]),
     ("contradiction: no weight", "policy", ["--policy.love_weights=0", "--policy.helpfulness_weight=0", "--policy.safety_weight=0"], 2, ["weight 0"]),
     ("contradiction: words", "policy", ["--policy.min_words=9", "--policy.max_words=3"], 2, ["min_words", "max_words"]),
+    ("contradiction: rounded gradients", "sft", ["--parallel.gradient_reduction=bf16"], 2, ["gradient_reduction = bf16", "run.reproducible"]),
     ("contradiction: online values of nothing", "evaluate", ["--data.candidates=", f"--data.online={world}/online.json"], 2, ["data.online", "data.candidates"]),
     ("contradiction: a judge without its model", "run", ["--data.safety_pairs=", "--policy.safety_weight=0"], 2, ["judge safety", "data.safety_pairs"]),
     ("contradiction: heads of the simulated model", "simulate", ["--simulate.hidden_size=18", f"--run.directory={work}/heads"], 2, ["hidden_size 18"]),

@@ -44,11 +44,13 @@ PlanInput input_of(std::int64_t ranks, const LlamaConfig& config, std::int64_t t
 using TrafficOfAxes = std::map<std::string, std::map<std::string, Traffic>>;
 
 /// What a real step on that grid hands over.
-TrafficOfAxes real_traffic(const LlamaConfig& config, const ParallelOptions& parallel, std::int64_t trainable_layers) {
+TrafficOfAxes real_traffic(const LlamaConfig& config, const ParallelOptions& parallel, std::int64_t trainable_layers,
+                           bool reproducible = true) {
   const ProcessGrid grid = ProcessGrid::make(parallel.shard, parallel.tensor);
   Llama model(config, 3, at::kCPU, make_layout(parallel, grid));
   model.set_trainable_layers(trainable_layers);
   TrainOptions options;
+  options.reproducible = reproducible;
   AdamW optimizer(model, options, grid.world);
   const std::vector<Document> documents(kExamples, {TokenIds(kTokens, 1), kTokens - kRows});
   const std::vector<double> ones(kExamples, 1.0);
@@ -64,14 +66,15 @@ TrafficOfAxes real_traffic(const LlamaConfig& config, const ParallelOptions& par
 
 /// The plan's figures for one step: micro-batches of this rank and the end of the step.
 TrafficOfAxes planned_traffic(const LlamaConfig& config, const ParallelOptions& parallel, std::int64_t ranks,
-                              std::int64_t trainable_layers) {
+                              std::int64_t trainable_layers, bool reproducible = true) {
   const PlanLayout layout{.ranks = ranks,
                           .ranks_per_node = ranks,
                           .shard = parallel.shard,
                           .tensor = parallel.tensor,
                           .zero = parallel.zero,
-                          .recompute = recompute_named(parallel.recompute)};
-  const ModelOnLayout model = model_on(config, layout, trainable_layers, 4, 8);
+                          .recompute = recompute_named(parallel.recompute),
+                          .reduces_bf16 = parallel.gradient_reduction == "bf16"};
+  const ModelOnLayout model = model_on(config, layout, trainable_layers, 4, reproducible ? 8 : 4);
   const Workload load = Workload::of_means(2, kTokens, kRows);
   const std::int64_t micro_batches = kExamples / 2,
                      rounds = (micro_batches + layout.replicas() - 1) / layout.replicas();
@@ -132,6 +135,38 @@ TEST(DryRun, CallsAndBytesAreThoseOfRealRanksAndOfThePlan) {
                 }
             }
     }
+}
+
+TEST(DryRun, GradientsInBfloat16AreHalfTheBytesOfThePlanToo) {
+  const Communicator world = Communicator::world();
+  for (const std::int64_t zero : {1, 2, 3})
+    for (const std::string type : {"f32", "bf16"}) {
+      const ParallelOptions parallel{.shard = world.size(), .zero = zero, .gradient_reduction = type};
+      const auto real = real_traffic(small_config(true), parallel, -1, false);
+      const auto planned = planned_traffic(small_config(true), parallel, world.size(), -1, false);
+      if (world.rank() == 0) {
+        EXPECT_EQ(text_of(real), text_of(planned)) << "zero " << zero << ", " << type;
+      }
+      PlanInput input = input_of(world.size(), small_config(true));
+      input.trainings[0].options.reproducible = input.reproducible = false;
+      const DryRun walked = dry_run(input, parallel);
+      for (const auto& [axis, collectives] : real)
+        if (collectives.contains("reduce_scatter") && world.rank() == 0 && axis != "replicas") {
+          EXPECT_EQ(walked.traffic.at(axis).at("reduce_scatter"), collectives.at("reduce_scatter"));
+        }
+    }
+}
+
+TEST(DryRun, AnOptimizerOnTheHostTakesNothingOfTheDevice) {
+  const LlamaConfig config = small_config(false);
+  const PlanInput input = input_of(4, config);
+  const DryRun on_device = dry_run(input, {.shard = 2}),
+               on_host = dry_run(input, {.shard = 2, .optimizer_memory = "host"});
+  const PlanLayout layout{.ranks = 4, .ranks_per_node = 4, .shard = 2, .tensor = 1, .zero = 3};
+  const double moments = 8 * model_on(config, layout, -1, 4, 8).moments.value();
+  const auto saved = static_cast<double>(on_device.stages[0].most_bytes - on_host.stages[0].most_bytes);
+  EXPECT_NEAR(saved, moments, 0.01 * moments);
+  EXPECT_EQ(on_device.num_calls, on_host.num_calls);
 }
 
 TEST(DryRun, MemoryIsWhatRanksHold) {

@@ -24,13 +24,20 @@ Recompute recompute_named(const std::string& name);  ///< none, selective, layer
 struct ParallelOptions {
   std::int64_t shard = 1, tensor = 1, zero = 3;
   std::string recompute = "none";
+  std::string gradient_reduction = "f32", optimizer_memory = "device";
+  std::int64_t gather_ahead = 1;
   void describe(OptionTable& table);
+  /// @throws Error(kBadInput) if they contradict run.reproducible
+  void check(bool reproducible) const;
 };
 
 struct Layout {
   ProcessGrid grid;
   std::int64_t zero = 1;  ///< divided over the shard axis. 1: moments; 2: gradients too; 3: weights too
   Recompute recompute = Recompute::kNone;
+  bool reduces_bf16 = false;       ///< gradients travel between ranks in bfloat16
+  bool optimizer_on_host = false;  ///< AdamW's state stands, and its step runs, in the host's memory
+  std::int64_t gather_ahead = 0;   ///< layers whose weights are gathered before their turn, where they are divided
 
   bool divides_gradients() const { return zero >= 2 && grid.shard.size() > 1; }
   bool divides_weights() const { return zero >= 3 && grid.shard.size() > 1; }

@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +18,9 @@
 namespace rluf {
 
 class GradientSink;
+struct DroppedWeights;
+struct GatherRequest;
+class WeightGather;
 
 /// Llama 3's stretching of the rotary frequencies. @source Llama 3.1 model card, config.json "rope_scaling"
 struct RopeScaling {
@@ -162,18 +167,32 @@ class Llama {
   bool is_trainable(std::int64_t layer) const;
   std::size_t final_norm_index() const;
   std::size_t language_head_index() const;
+  at::ScalarType type_in_use(const at::Tensor& parameter, Use use) const {
+    return parameter.dim() > 1 && use == Use::kProduct ? compute_type_ : parameter.scalar_type();
+  }
   /// Parameters on all their rows, gathered where they are divided.
   std::vector<at::Tensor> weights(const std::vector<std::size_t>& indices, Use use = Use::kProduct) const;
   /// A matrix of a layer and its adapter, undefined where there is none.
   struct Matrix {
     at::Tensor weight, a, b;
+    std::shared_ptr<DroppedWeights> dropped;  ///< where backward finds `weight`, number `place`; null: it is kept
+    std::size_t place = 0;
   };
   struct LayerPart {
     at::Tensor norm;
     std::vector<Matrix> matrices;
   };
-  /// The norm that is parameter `first` of a layer and the `count` matrices after it.
-  LayerPart layer_part(std::int64_t layer, std::size_t first, std::size_t count) const;
+  /// Part 2 l is the attention of layer l, part 2 l + 1 its feed-forward: a norm, matrices, then their adapters.
+  std::vector<std::size_t> indices_of_part(std::int64_t part) const;
+  LayerPart layer_part(std::int64_t part) const;
+  /// Divided weights of a part. Those that the pass needs next are on their way when it returns.
+  std::vector<at::Tensor> gathered_part(std::int64_t part, bool backward) const;
+  /// The part that the forward or backward pass comes to next; none at its end.
+  std::optional<std::int64_t> part_after(std::int64_t part, bool backward) const;
+  /// Starts to gather a part and those of the next layout.gather_ahead layers.
+  void start_gathers(std::optional<std::int64_t> part, bool backward) const;
+  void begin_pass() const;  ///< forward: the first parts begin to arrive
+  GatherRequest request_for(const std::vector<std::size_t>& indices, Use use = Use::kProduct) const;
   /// x W^T, and what the adapter adds to it.
   at::Tensor product(const at::Tensor& x, const Matrix& matrix) const;
   /// Where A of a parameter's adapter stands, B after it.
@@ -194,6 +213,7 @@ class Llama {
   at::ScalarType compute_type_ = at::kFloat;
   NamedTensors parameters_;
   std::vector<Placement> placements_;
+  std::shared_ptr<std::map<std::int64_t, WeightGather>> ahead_;  ///< parts on their way
   GradientSink* gradient_sink_ = nullptr;
   at::Tensor anchor_;               ///< requires a gradient and never gets one
   at::Tensor rope_cos_, rope_sin_;  ///< [max_position_embeddings, head_dim]

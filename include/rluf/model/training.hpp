@@ -44,7 +44,8 @@ double learning_rate_at(const TrainOptions& options, std::int64_t step, std::int
 
 /// AdamW on the trainable parameters, with decoupled weight decay (matrices only). Weights and moments in float32; the
 /// moments are divided over all ranks with other examples (ZeRO-1): a rank updates its rows of each tensor (see
-/// update_share), then those ranks exchange their rows.
+/// update_share), then those ranks exchange their rows. With layout.optimizer_on_host moments and master weights stand
+/// in the host's memory, where the step runs: gradients come down and new weights go up.
 class AdamW {
  public:
   /// `comm`: all ranks that work on the model.
@@ -69,11 +70,13 @@ class AdamW {
     std::vector<at::Tensor> first, second;  ///< moments, this rank's rows of each parameter
     std::int64_t steps_taken = 0;
   };
+  bool is_on_host() const;
   TrainOptions options_;
   Communicator comm_;
   LayoutPointer layout_;
   std::vector<Trained> trained_;
   State state_;
+  std::vector<at::Tensor> masters_;  ///< on the host, this rank's rows; undefined until a step copies the weights
   std::function<void()> before_change_ = [] {};
 };
 

@@ -36,6 +36,23 @@ struct CollectiveCall {
 };
 using CollectiveLog = std::vector<CollectiveCall>;
 
+/// A collective that goes on beside other work. The ranks of its group start it, like any other, in the same order.
+/// Only an error may destroy one that nobody has waited for: its memory is then left to it.
+class PendingCollective {
+ public:
+  PendingCollective();  ///< of nothing
+  PendingCollective(PendingCollective&&) noexcept;
+  PendingCollective& operator=(PendingCollective&&) noexcept;
+  ~PendingCollective();
+  /// Its result once it is there. To be asked once.
+  at::Tensor wait();
+
+ private:
+  friend class Communicator;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
 class Communicator {
  public:
   static Communicator world();  ///< duplicate of MPI_COMM_WORLD
@@ -63,9 +80,13 @@ class Communicator {
   void all_gather_rows(at::Tensor& tensor, const std::vector<Range>& rows) const;
   /// The flat parts of all ranks one after another. @shape mine [counts[rank]] -> [sum of counts]; CPU or CUDA
   at::Tensor all_gather(const at::Tensor& mine, const std::vector<std::int64_t>& counts) const;
-  /// The sum over all ranks of this rank's part. @shape parts [sum of counts] -> [counts[rank]]; float32, int64, on
-  /// CUDA bfloat16 too
+  /// The sum over all ranks of this rank's part. @shape parts [sum of counts] -> [counts[rank]]; float32, int64,
+  /// bfloat16. Host: added in the order of the ranks, bfloat16 in float32 and rounded once
   at::Tensor reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const;
+  /// The same beside other work: on the host by MPI's nonblocking calls, on a device in a stream of its own. The given
+  /// tensors may be overwritten when it has been waited for.
+  PendingCollective start_all_gather(const at::Tensor& mine, const std::vector<std::int64_t>& counts) const;
+  PendingCollective start_reduce_scatter(const at::Tensor& parts, const std::vector<std::int64_t>& counts) const;
   /// By collective: all_reduce, all_gather (with all_gather_rows), reduce_scatter, broadcast of tensors since the
   /// start.
   const std::map<std::string, Traffic>& traffic() const;  ///< not collective
@@ -84,6 +105,8 @@ class Communicator {
   explicit Communicator(std::shared_ptr<Impl> impl);
   template <class T>
   void reduce_numbers(std::vector<T>& values, Reduce op) const;
+  /// One that is done.
+  PendingCollective pending(const char* collective, const at::Tensor& from, const at::Tensor& to) const;
   std::shared_ptr<Impl> impl_;
 };
 

@@ -68,6 +68,7 @@ void RunConfig::check(const std::string& command) const {
   if (runs("evaluate") && !evaluate.log.policies.empty() && evaluate.log.arm_field.empty())
     fail_input("evaluate.policies is given without evaluate.arm_field", "the log would not be looked at",
                "set evaluate.arm_field to the field that names the model that served a row");
+  parallel.check(run.reproducible);
   check_adapters("sft", sft.train);
   check_adapters("love", reward.love.train);
   check_adapters("helpfulness", reward.helpfulness.train);

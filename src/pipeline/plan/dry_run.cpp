@@ -93,7 +93,7 @@ class Walk {
       : input_(input),
         log_(std::make_shared<CollectiveLog>()),
         grid_(groups.grid(rank, log_)),
-        layout_(make_layout(parallel, grid_)),
+        layout_(make_layout(on_machine(parallel, input.machine), grid_)),
         compute_(input.compute_bytes == 2 ? at::kBFloat16 : at::kFloat) {}
 
   void run() {
@@ -122,6 +122,10 @@ class Walk {
   }
 
  private:
+  static ParallelOptions on_machine(ParallelOptions parallel, const Machine& machine) {
+    if (machine.on_host) parallel.optimizer_memory = "device";  // its memory is the host's
+    return parallel;
+  }
   void begin_stage() { reset_meta_peak(); }
   void end_stage(const std::string& name) { peaks_.emplace_back(name, meta_peak_bytes()); }
 

@@ -36,7 +36,8 @@ bool divides(std::int64_t parts, const LlamaConfig& config) {
 
 std::string PlanLayout::text() const {
   return concat("data ", data(), " x shard ", shard, " x tensor ", tensor, ", zero ", zero, ", recompute ",
-                name_of(recompute));
+                name_of(recompute), reduces_bf16 ? ", gradients travel in bf16" : "",
+                optimizer_on_host ? ", optimizer on the host" : "");
 }
 
 const char* name_of(Axis axis) {

@@ -33,6 +33,7 @@ Machine machine_of(const PlanOptions& options, const std::string& compute) {
   m.link_rate = (link * e_network).as("link_rate");
   m.network_rate = (network * e_network).as("network_rate");
   m.host_rate = (host * e_network).as("host_rate");
+  m.host_memory_rate = Quantity("host_memory_rate", options.host_memory_gb_per_second * 1e9);
   m.file_rate = Quantity("file_rate", options.file_system_gb_per_second * 1e9);
   m.latency = Quantity("latency", options.collective_microseconds * 1e-6);
   m.figures = {{"peak of matrix products in " + compute, m.peak, "FLOP/s"},
@@ -54,6 +55,7 @@ Machine machine_of(const PlanOptions& options, const std::string& compute) {
                {"reached between ranks of a node", m.link_rate, "B/s"},
                {"reached through a rank's adapter", m.network_rate, "B/s"},
                {"reached between device and host", m.host_rate, "B/s"},
+               {"a rank's share of its host's memory speed", m.host_memory_rate, "B/s"},
                {"the file system, all ranks together", m.file_rate, "B/s"},
                {"an empty collective", m.latency, "s"},
                {"share of arithmetic and memory that hides the shard axis", Quantity("overlap", options.overlap)}};

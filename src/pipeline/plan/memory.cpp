@@ -8,23 +8,32 @@ namespace {
 constexpr double kFloatBytes = 4, kFixedPointBytes = 8;
 constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
 
-/// Copies of weights in the compute type, or gathered ones, that stand at the end of a forward pass. Without
-/// recomputation autograd keeps what the trained layers multiplied by, and always the head; one part of a layer is in
-/// use, and twice where it is gathered from a packed buffer.
+/// Gathered weights of the layers: of one part in use, and as the packed buffer that it comes from; of the layers that
+/// are on their way.
+Quantity gathered_weights(const ModelOnLayout& m, const PlanLayout& layout) {
+  const Quantity ahead("ahead", static_cast<double>(std::min(layout.gather_ahead, m.config.num_layers - 1)));
+  return 2 * m.block + ahead * m.shape.layer_matrices / m.tensor;
+}
+
+/// Copies of weights in the compute type, or gathered ones, that stand at the end of a forward pass: always the head;
+/// of what is not gathered what the trained layers multiplied by, which autograd keeps without recomputation, and the
+/// part in use.
 Quantity typed_weights(const ModelOnLayout& m, const PlanLayout& layout) {
-  if (!layout.divides_weights() && m.compute_bytes.value() == kFloatBytes) return 0;
+  if (layout.divides_weights()) return m.compute_bytes * (m.head + gathered_weights(m, layout));
+  if (m.compute_bytes.value() == kFloatBytes) return 0;
   const Quantity kept = layout.recompute == Recompute::kNone        ? m.shape.layer_matrices
                         : layout.recompute == Recompute::kSelective ? m.shape.attention_matrices
                                                                     : Quantity(0);
-  const Quantity in_use = layout.divides_weights() ? 2 * m.block : m.block;
-  return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + in_use);
+  return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + m.block);
 }
 
 /// Gradients that stand before they are added to their sums: all of them, or where they travel as they appear the
-/// head's (for a language model, when most activations are still there), packed and as terms of the sums.
+/// head's (for a language model, when most activations are still there), packed and as what travels; for a scoring
+/// model a part's, with those of the part before it on their way.
 Quantity fresh_gradients(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_gradients()) return kFloatBytes * m.trained_local;
-  return (2 * kFloatBytes + m.sum_bytes) * (m.config.num_scores > 0 ? m.block : m.head);
+  return m.config.num_scores > 0 ? (2 * kFloatBytes + 2 * m.travel_bytes) * m.block
+                                 : (2 * kFloatBytes + m.travel_bytes) * m.head;
 }
 
 }  // namespace
@@ -52,7 +61,8 @@ Quantity cache_bytes_per_token(const ModelOnLayout& m) {
 Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load, bool reproducible) {
   const Quantity& summed = layout.divides_gradients() ? m.trained_own : m.trained_local;
   const Quantity weights = (kFloatBytes * (layout.divides_weights() ? m.own : m.local)).as("m_weights");
-  const Quantity moments = (2 * kFloatBytes * m.moments).as("m_moments");
+  const bool on_host = layout.optimizer_on_host;
+  const Quantity moments = (on_host ? Quantity(0) : 2 * kFloatBytes * m.moments).as("m_moments");
   const Quantity typed = typed_weights(m, layout).as("m_typed");
   const Quantity sums = (m.sum_bytes * summed).as("m_sums");
   const Quantity fresh = fresh_gradients(m, layout).as("m_fresh");
@@ -69,6 +79,7 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
   const Quantity logits = logits_bytes(m, load.rows).as("m_logits");
   const Quantity buffers = (layout.tensor > 1 ? kFloatBytes * load.tokens * m.shape.D : Quantity(0)).as("m_buffers");
   Memory memory;
+  memory.in_host = (on_host ? 3 * kFloatBytes * m.moments : Quantity(0)).as("m_optimizer_host");
   memory.lasting = (weights + moments).as("m_lasting");
   memory.backward = (typed + sums + fresh + kept + again + ends + logits + buffers).as("m_backward");
   memory.update = (sums + step).as("m_update");
@@ -89,12 +100,12 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
                     {"besides, in the backward pass", memory.backward, "B"},
                     {"besides, while AdamW steps", memory.update, "B"},
                     {"peak of training", memory.peak, "B"}};
+  if (on_host) memory.figures.push_back({"moments and master weights in the host's memory", memory.in_host, "B"});
   return memory;
 }
 
 Quantity forward_bytes(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load) {
-  const Quantity copies = layout.divides_weights() ? Quantity(2) : Quantity(1);
-  return m.compute_bytes * (copies * m.block + m.head) +
+  return m.compute_bytes * ((layout.divides_weights() ? gathered_weights(m, layout) : 1 * m.block) + m.head) +
          load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
          logits_bytes(m, load.rows);
 }

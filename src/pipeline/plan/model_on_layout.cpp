@@ -27,6 +27,7 @@ ModelOnLayout model_on(const LlamaConfig& config, const PlanLayout& layout, std:
       .trained_layers = number("L_trained", all ? config.num_layers : std::min(trainable_layers, config.num_layers)),
       .compute_bytes = Quantity("c", compute_bytes),
       .sum_bytes = Quantity("g", sum_bytes),
+      .travel_bytes = Quantity("w", layout.reduces_bf16 ? 2 : sum_bytes),
       .tensor = number("T", layout.tensor)};
   const ShapeSymbols& s = m.shape;
   const Quantity &T = m.tensor, S = number("S", layout.shard), data = number("n_data", layout.data()),
@@ -65,7 +66,8 @@ std::vector<Figure> ModelOnLayout::figures() const {
                                        {"trained elements on a rank, after the tensor axis", trained_local},
                                        {"a rank's rows of them, after the shard axis", trained_own},
                                        {"AdamW's rows, divided over all ranks with other examples", moments},
-                                       {"bytes of an element of a gradient sum", sum_bytes}};
+                                       {"bytes of an element of a gradient sum", sum_bytes},
+                                       {"bytes of an element of a gradient that travels", travel_bytes}};
   all.insert(all.end(), trained.begin(), trained.end());
   return all;
 }

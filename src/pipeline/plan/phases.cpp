@@ -74,7 +74,7 @@ Quantity cast_bytes(const ModelOnLayout& m, const PlanLayout& layout) {
 /// Bytes of adding one micro-batch's gradients to the sums, packed and as terms first where they travel.
 Quantity adding_bytes(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_gradients()) return (kFloatBytes + 2 * m.sum_bytes) * m.trained_local;
-  return (3 * kFloatBytes + m.sum_bytes) * m.trained_local + 3 * m.sum_bytes * m.trained_own;
+  return (3 * kFloatBytes + m.travel_bytes) * m.trained_local + (2 * m.sum_bytes + m.travel_bytes) * m.trained_own;
 }
 
 ModelOnLayout model_of(const LlamaConfig& config, std::int64_t trainable_layers, const PlanSetting& setting) {
@@ -147,17 +147,24 @@ Phase training_step(const PlannedModel& model, const StepExamples& step, const P
 
   const Quantity elementwise = elementwise_bytes(m).as("e_layer");
   const Quantity passes = layout.recompute == Recompute::kNone ? 1 : 2;
+  const Quantity castings = layout.divides_weights() ? 2 : passes.value();
   const Quantity moved = (elementwise * load.tokens * (m.shape.L + (1 + passes) * m.trained_layers) +
-                          passes * cast_bytes(m, layout) + adding_bytes(m, layout))
+                          castings * cast_bytes(m, layout) + adding_bytes(m, layout))
                              .as("B_memory");
   phase.figures.push_back({"element-wise work of a layer on a token", elementwise, "B"});
   const Round round = add_round(work, moved, micro_batch_traffic(m, layout, load), m, setting, phase.figures);
   const Quantity end = add_traffic_figures(end_of_step_traffic(m, layout), "end", machine, layout, phase.figures);
-  const Quantity adamw = (28 * m.moments / machine.memory_rate).as("s_adamw");
+  const Quantity adamw =
+      (layout.optimizer_on_host ? 28 * m.moments / machine.host_memory_rate + 8 * m.moments / machine.host_rate
+                                : 28 * m.moments / machine.memory_rate)
+          .as("s_adamw");
   phase.seconds = (rounds.rounds * round.seconds + end + adamw).as("s_step");
-  append(phase.figures, {{"end of the step: sums and updated rows", end, "s"},
-                         {"AdamW reads and writes 28 bytes an element", adamw, "s"},
-                         {"the step", phase.seconds, "s"}});
+  append(phase.figures,
+         {{"end of the step: sums and updated rows", end, "s"},
+          {layout.optimizer_on_host ? "AdamW on the host, 28 bytes an element; gradients down, weights up"
+                                    : "AdamW reads and writes 28 bytes an element",
+           adamw, "s"},
+          {"the step", phase.seconds, "s"}});
   phase.useful_flops = (work.useful * rounds.examples / rounds.in_micro_batch).as("f_step");
   phase.figures.push_back({"useful operations of the step, all micro-batches", phase.useful_flops, "FLOP"});
   auto shares = shares_of(round, rounds.rounds.value());

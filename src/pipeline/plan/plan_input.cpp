@@ -92,6 +92,7 @@ std::vector<PlannedModel> PlanInput::models() const {
 PlanInput plan_input(const RunOptionsOfPlan& run) {
   const PlanOptions& plan = run.plan;
   check_stages(plan.stages);
+  run.parallel.check(run.run.reproducible);
   PlanInput input{.options = plan,
                   .machine = machine_of(plan, run.model.compute),
                   .compute_bytes = run.model.compute == "bf16" ? 2.0 : 4.0,
@@ -101,9 +102,13 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
                             .shard = run.parallel.shard,
                             .tensor = run.parallel.tensor,
                             .zero = run.parallel.zero,
-                            .recompute = recompute_named(run.parallel.recompute)},
+                            .recompute = recompute_named(run.parallel.recompute),
+                            .reduces_bf16 = run.parallel.gradient_reduction == "bf16",
+                            .optimizer_on_host = run.parallel.optimizer_memory == "host",
+                            .gather_ahead = run.parallel.gather_ahead},
                   .policy = run.policy,
                   .validate = run.validate};
+  if (input.machine.on_host) input.given.optimizer_on_host = false;  // it is there anyhow
   const auto wanted = [&](const std::string& stage) {
     return std::find(plan.stages.begin(), plan.stages.end(), stage) != plan.stages.end();
   };

@@ -31,6 +31,12 @@ void describe_machine(PlanOptions& options, OptionTable& table) {
            "a rank's share of the node's adapters, one direction, measured; 0: the table's", "GB/s");
   measured("host_gb_per_second", &options.host_gb_per_second,
            "between a device and its host, one direction, measured; 0: the table's", "GB/s");
+  table.add("host_memory_gb_per_second", &options.host_memory_gb_per_second,
+            {.text = "a rank's share of its host's memory speed, for parallel.optimizer_memory = host; an assumption "
+                     "until it is measured",
+             .unit = "GB/s",
+             .low = 0.1,
+             .high = 1e5});
   const auto share = [&](const char* key, double* target, const char* text) {
     table.add(key, target, {.text = text, .low = 0.01, .high = 1});
   };
@@ -42,12 +48,11 @@ void describe_machine(PlanOptions& options, OptionTable& table) {
         "share of the memory's speed that is reached; an assumption until it is measured");
   share("network_efficiency", &options.network_efficiency,
         "share of the links' and adapters' speed that collectives reach; an assumption until it is measured");
-  table.add(
-      "overlap", &options.overlap,
-      {.text = "share of arithmetic and memory access behind which the shard axis's collectives hide; 0: they are "
-               "waited for",
-       .low = 0,
-       .high = 1});
+  table.add("overlap", &options.overlap,
+            {.text = "share of arithmetic and memory access behind which the shard axis's collectives hide, as "
+                     "parallel.gather_ahead lets them; 0, until it is measured: they are waited for",
+             .low = 0,
+             .high = 1});
   table.add("collective_microseconds", &options.collective_microseconds,
             {.text = "of a collective with nothing in it", .unit = "microseconds", .low = 0, .high = 1e6});
   table.add("file_system_gb_per_second", &options.file_system_gb_per_second,

@@ -38,7 +38,10 @@ std::vector<RunPlan> search_plans(const PlanInput& input) {
   for (const PlannedModel& model : input.models()) models.push_back(model.config);
   const std::string& wanted = input.options.placement;
   std::vector<RunPlan> plans;
-  for (const PlanLayout& layout : all_layouts(input.given.ranks, input.given.ranks_per_node, models)) {
+  for (PlanLayout layout : all_layouts(input.given.ranks, input.given.ranks_per_node, models)) {
+    layout.reduces_bf16 = input.given.reduces_bf16;
+    layout.optimizer_on_host = input.given.optimizer_on_host;
+    layout.gather_ahead = input.given.gather_ahead;
     const RunPlan others = without_policy(input, layout);
     for (const JudgePlacement placement : {JudgePlacement::kSharded, JudgePlacement::kHost, JudgePlacement::kGroups}) {
       const bool asked =

@@ -213,14 +213,16 @@ void fail_memory(const PlanInput& input, const RunPlan& smallest) {
       smallest.stages.begin(), smallest.stages.end(),
       [](const StagePlan& a, const StagePlan& b) { return a.peak_bytes.value() < b.peak_bytes.value(); });
   const std::string section = worst->name == "warm_up" ? "policy" : worst->name;
-  fail_input(format("stage %s needs %.1f GB a rank, %.1f GB more than the %.1f GB that programs can use of %s",
-                    worst->name.c_str(), smallest.peak_bytes / kGb, (smallest.peak_bytes - smallest.limit_bytes) / kGb,
-                    smallest.limit_bytes / kGb, input.machine.device.c_str()),
-             concat(input.options.search ? "no layout fits, the smallest is " : "the layout is ",
-                    layout_text(input, smallest)),
-             concat("raise plan.ranks, lower ", section, ".micro_batch_tokens or ", section, ".trainable_layers",
-                    input.reproducible ? ", or set run.reproducible = false" : "",
-                    input.options.search ? "" : ", or let plan.search look for a layout"));
+  fail_input(
+      format("stage %s needs %.1f GB a rank, %.1f GB more than the %.1f GB that programs can use of %s",
+             worst->name.c_str(), smallest.peak_bytes / kGb, (smallest.peak_bytes - smallest.limit_bytes) / kGb,
+             smallest.limit_bytes / kGb, input.machine.device.c_str()),
+      concat(input.options.search ? "no layout fits, the smallest is " : "the layout is ",
+             layout_text(input, smallest)),
+      concat("raise plan.ranks, lower ", section, ".micro_batch_tokens or ", section, ".trainable_layers",
+             input.reproducible ? ", or set run.reproducible = false" : "",
+             input.machine.on_host || input.given.optimizer_on_host ? "" : ", or set parallel.optimizer_memory = host",
+             input.options.search ? "" : ", or let plan.search look for a layout"));
 }
 
 }  // namespace rluf

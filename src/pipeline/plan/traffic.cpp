@@ -31,13 +31,13 @@ PlannedTraffic gathered_weights(const ModelOnLayout& m) {
           "weights, forward"};
 }
 
-/// Weights that the backward pass gathers again: of the trained layers, or of their feed-forward parts.
-PlannedTraffic gathered_again(const ModelOnLayout& m, bool whole_layers) {
+/// Weights that the backward pass gathers again: those of the trained layers, which the forward pass has dropped.
+PlannedTraffic gathered_again(const ModelOnLayout& m) {
   const ShapeSymbols& s = m.shape;
-  const Quantity parts = whole_layers ? 2 * m.trained_layers : 1 * m.trained_layers;
-  const Quantity& matrices = whole_layers ? s.layer_matrices : s.feed_forward_matrices;
+  const Quantity parts = 2 * m.trained_layers;
   return {Axis::kShard, Collective::kAllGather, parts,
-          m.compute_bytes * m.trained_layers * matrices / m.tensor + kFloatBytes * parts * s.D, "weights, backward"};
+          m.compute_bytes * m.trained_layers * s.layer_matrices / m.tensor + kFloatBytes * parts * s.D,
+          "weights, backward"};
 }
 
 /// Gradients of one micro-batch, part by part; both uses of a tied embedding together.
@@ -45,7 +45,8 @@ PlannedTraffic scattered_gradients(const ModelOnLayout& m) {
   Quantity calls = 2 * m.trained_layers + 1;
   if (m.trains_embedding) calls = calls + 1;
   if (m.trains_head && (m.config.num_scores > 0 || !m.config.tie_word_embeddings)) calls = calls + 1;
-  return {Axis::kShard, Collective::kReduceScatter, calls, m.sum_bytes * m.trained_local, "gradients as they appear"};
+  return {Axis::kShard, Collective::kReduceScatter, calls, m.travel_bytes * m.trained_local,
+          "gradients as they appear"};
 }
 
 Quantity number(std::int64_t value) { return static_cast<double>(value); }
@@ -71,7 +72,7 @@ std::vector<PlannedTraffic> micro_batch_traffic(const ModelOnLayout& m, const Pl
   }
   if (layout.divides_weights()) {
     traffic.push_back(gathered_weights(m));
-    if (any_again) traffic.push_back(gathered_again(m, layers_again));
+    traffic.push_back(gathered_again(m));
   }
   if (layout.divides_gradients()) traffic.push_back(scattered_gradients(m));
   return traffic;
@@ -90,7 +91,7 @@ std::vector<PlannedTraffic> end_of_step_traffic(const ModelOnLayout& m, const Pl
   const Quantity& block = layout.divides_gradients() ? m.trained_own : m.trained_local;
   const Quantity parameters = number(m.counts.trained_parameters);
   if (size_of(layout, axis) > 1) {
-    traffic.push_back({axis, Collective::kReduceScatter, number(m.counts.buckets), m.sum_bytes * block,
+    traffic.push_back({axis, Collective::kReduceScatter, number(m.counts.buckets), m.travel_bytes * block,
                        "sums of gradients, in buckets"});
     traffic.push_back({axis, Collective::kAllGather, parameters, kFloatBytes * block, "updated rows"});
   }

@@ -12,6 +12,8 @@ namespace rluf {
 struct PlanLayout {
   std::int64_t ranks = 1, ranks_per_node = 1, shard = 1, tensor = 1, zero = 1;
   Recompute recompute = Recompute::kNone;
+  bool reduces_bf16 = false, optimizer_on_host = false;
+  std::int64_t gather_ahead = 1;
   std::int64_t replicas() const { return ranks / tensor; }  ///< tensor groups: each reads other examples
   std::int64_t data() const { return ranks / (tensor * shard); }
   bool divides_gradients() const { return zero >= 2 && shard > 1; }

@@ -16,6 +16,7 @@ struct Machine {
   Quantity memory;                       ///< @unit bytes
   Quantity program, spare;               ///< of it: libraries, and what the allocator cannot use @unit bytes
   Quantity memory_rate, link_rate, network_rate, host_rate, file_rate;  ///< reached @unit bytes/s
+  Quantity host_memory_rate;                                            ///< a rank's share @unit bytes/s
   Quantity latency;                                                     ///< of a collective @unit seconds
   std::vector<Figure> figures;
 };

@@ -14,6 +14,7 @@ struct Memory {
   Quantity backward;  ///< gradients, activations, gathered weights and logits at the end of a forward pass
   Quantity update;    ///< gradients while AdamW steps
   Quantity peak;      ///< lasting + max(backward, update)
+  Quantity in_host;   ///< moments and master weights in the memory of the device's host
   std::vector<Figure> figures;
 };
 

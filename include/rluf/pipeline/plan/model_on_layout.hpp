@@ -19,6 +19,7 @@ struct ModelOnLayout {
   Quantity head;                             ///< elements of the head here, of a tied one those of the embedding
   Quantity compute_bytes;                    ///< c, of an element in the compute type
   Quantity sum_bytes;                        ///< g, of an element of a gradient sum: 8 in fixed point, 4 in float32
+  Quantity travel_bytes;                     ///< w, of an element of a gradient that travels: g, or 2 in bfloat16
   Quantity tensor;                           ///< T
   std::vector<Figure> figures() const;       ///< all of them
   std::vector<Figure> held_figures() const;  ///< what a model without training needs

@@ -14,6 +14,7 @@ struct PlanOptions {
   // Measured figures that override the table; 0: the table's.
   double matrix_tflops = 0, memory_gb = 0, memory_gb_per_second = 0, link_gb_per_second = 0;
   double network_gb_per_second = 0, host_gb_per_second = 0;
+  double host_memory_gb_per_second = 50;
   double matrix_efficiency = 0.65, attention_efficiency = 0.4, memory_efficiency = 0.85, network_efficiency = 0.8;
   double collective_microseconds = 20, file_system_gb_per_second = 10;
   double overlap = 0, program_gb = 2, spare_share = 0.05;
