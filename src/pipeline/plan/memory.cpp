@@ -13,18 +13,22 @@ constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
 /// use, and twice where it is gathered from a packed buffer.
 Quantity typed_weights(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_weights() && m.compute_bytes.value() == kFloatBytes) return 0;
-  const Quantity kept = layout.recompute == Recompute::kNone        ? m.shape.layer_matrices
-                        : layout.recompute == Recompute::kSelective ? m.shape.attention_matrices
-                                                                    : Quantity(0);
+  const Quantity kept = layout.recompute == Recompute::kNone ? m.shape.layer_matrices / m.tensor + m.layer_adapters
+                        : layout.recompute == Recompute::kSelective
+                            ? m.shape.attention_matrices / m.tensor + m.attention_adapters
+                            : Quantity(0);
   const Quantity in_use = layout.divides_weights() ? 2 * m.block : m.block;
-  return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + in_use);
+  return m.compute_bytes * (m.trained_layers * kept + m.head + in_use);
 }
 
 /// Gradients that stand before they are added to their sums: all of them, or where they travel as they appear the
 /// head's (for a language model, when most activations are still there), packed and as terms of the sums.
 Quantity fresh_gradients(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_gradients()) return kFloatBytes * m.trained_local;
-  return (2 * kFloatBytes + m.sum_bytes) * (m.config.num_scores > 0 ? m.block : m.head);
+  const Quantity one = m.has_adapters()          ? max(m.attention_adapters, m.feed_forward_adapters)
+                       : m.config.num_scores > 0 ? m.block
+                                                 : m.head;
+  return (2 * kFloatBytes + m.sum_bytes) * one;
 }
 
 }  // namespace
@@ -34,9 +38,12 @@ Quantity layer_activation_bytes(const ModelOnLayout& m, Recompute kind) {
   if (kind == Recompute::kLayers) return kFloatBytes * s.D;
   const Quantity state = kFloatBytes * s.D;
   const Quantity heads = (2 * m.compute_bytes * s.K * (s.H + s.G) + kFloatBytes * s.H) / m.tensor;
-  const Quantity norm = m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised ? state : Quantity(0));
-  if (kind == Recompute::kSelective) return 2 * state + norm + heads;
-  return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor;
+  const bool gains_trained = !m.has_adapters();
+  const Quantity norm =
+      m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised && gains_trained ? state : Quantity(0));
+  const Quantity between = m.compute_bytes * m.rank;  // an adapter's two products
+  if (kind == Recompute::kSelective) return 2 * state + norm + heads + 4 * between;
+  return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor + 7 * between;
 }
 
 Quantity logits_bytes(const ModelOnLayout& m, const Quantity& rows) {
