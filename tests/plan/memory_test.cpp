@@ -62,8 +62,11 @@ Shares shares_of(const Llama& model, const PlanLayout& layout) {
     const int t = rank % tensor, s = rank / tensor % shard, d = rank / tensor / shard;
     std::int64_t local = 0, own = 0, moments = 0;
     for (const auto& [name, whole] : model.parameters()) {
-      const bool by_columns = name.find("o_proj") != name.npos || name.find("down_proj") != name.npos;
-      const bool everywhere = name.find("norm") != name.npos || name == "score.weight";
+      const bool columns_of_matrix = name.find("o_proj") != name.npos || name.find("down_proj") != name.npos;
+      const bool is_a = name.find("lora_A") != name.npos, is_b = name.find("lora_B") != name.npos;
+      const bool by_columns = columns_of_matrix && !is_b;
+      const bool everywhere =
+          name.find("norm") != name.npos || name == "score.weight" || (columns_of_matrix ? is_b : is_a);
       const std::int64_t axis = by_columns ? 1 : 0;
       const Range part = everywhere ? Range{0, whole.size(0)} : shard_range(whole.size(axis), tensor, t);
       const at::Tensor here = whole.detach().narrow(axis, part.first, part.count());
@@ -111,17 +114,19 @@ void check_shares(const Llama& model, const PlanLayout& layout, std::int64_t tra
 TEST(ElementCounts, AreTheFullestRanksShareAndAllSharesAreTheModel) {
   LlamaConfig reward = small(2);
   reward.num_scores = 1;
-  for (const LlamaConfig& config : {small(2), reward}) {
-    Llama model(config, 1, torch::kCPU);
-    for (const std::int64_t trainable : {-1, 1}) {
-      model.set_trainable_layers(trainable);
+  struct Trained {
+    std::int64_t layers, rank;
+  };
+  for (const LlamaConfig& config : {small(2), reward})
+    for (const auto& [trainable, rank] : {Trained{-1, 0}, Trained{1, 0}, Trained{-1, 3}, Trained{1, 4}}) {
+      Llama model(config, 1, torch::kCPU);
+      make_trainable(model, {.trainable_layers = trainable, .lora_rank = rank}, 1);
       for (const std::int64_t tensor : {1, 2})
         for (const std::int64_t shard : {1, 2, 3})
           for (const std::int64_t data : {1, 2, 5})
             for (const std::int64_t zero : {1, 3})
               check_shares(model, {tensor * shard * data, 2, shard, tensor, zero}, trainable);
     }
-  }
 }
 
 TEST(TrainingMemory, MomentsAreAdamWs) {
@@ -142,8 +147,9 @@ std::vector<std::vector<std::int32_t>> documents_of(std::int64_t count, std::int
   return documents;
 }
 
-std::int64_t kept_bytes(const LlamaConfig& config, at::ScalarType type) {
+std::int64_t kept_bytes(const LlamaConfig& config, at::ScalarType type, const TrainOptions& options) {
   Llama model(config, 1, torch::kCPU);
+  make_trainable(model, options, 1);
   model.set_compute_type(type);
   const PackedBatch batch = PackedBatch::from(documents_of(4, 64), torch::kCPU);
   const AllocatedBytes bytes;
@@ -153,25 +159,30 @@ std::int64_t kept_bytes(const LlamaConfig& config, at::ScalarType type) {
 
 TEST(TrainingMemory, ActivationsAreWhatAutogradKeeps) {
   // Between two depths everything but the layers cancels.
-  for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
-    const double element = type == at::kFloat ? 4 : 2;
-    const double measured = static_cast<double>(kept_bytes(small(5), type) - kept_bytes(small(2), type)) / 3;
-    ModelOnLayout model = model_on(small(2), PlanLayout{}, -1, element, 8);
-    model.keeps_normalised = true;
-    const double cast = type == at::kFloat ? 0 : element * model.shape.layer_matrices.value();
-    EXPECT_EQ(measured, 4 * 64 * layer_activation_bytes(model, Recompute::kNone).value() + cast);
-  }
+  for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
+    for (const std::int64_t rank : {0, 5}) {
+      const TrainOptions options{.lora_rank = rank};
+      const double element = type == at::kFloat ? 4 : 2;
+      const double measured =
+          static_cast<double>(kept_bytes(small(5), type, options) - kept_bytes(small(2), type, options)) / 3;
+      ModelOnLayout model = model_on(trained_config(small(2), options), PlanLayout{}, -1, element, 8);
+      model.keeps_normalised = true;
+      const double cast =
+          type == at::kFloat ? 0 : element * (model.shape.layer_matrices.value() + model.layer_adapters.value());
+      EXPECT_EQ(measured, 4 * 64 * layer_activation_bytes(model, Recompute::kNone).value() + cast) << rank;
+    }
 }
 
 /// Of a step with documents of `length` tokens, measured by what is planned.
-void check_peak(const LlamaConfig& config, const LayoutPointer& shared, const PlanLayout& layout, std::int64_t length) {
+void check_peak(const LlamaConfig& config, const TrainOptions& options, const LayoutPointer& shared,
+                const PlanLayout& layout, std::int64_t length) {
   const Communicator world = Communicator::world();
-  const TrainOptions options;
   const auto documents = documents_of(8, length);
   std::vector<Document> batch;
   for (const auto& document : documents) batch.push_back({document, 28});
   const AllocatedBytes bytes;
   Llama model(config, 1, torch::kCPU, shared);
+  make_trainable(model, options, 1);
   AdamW optimizer(model, options, world);
   std::vector<std::vector<std::int64_t>> micro_batches;
   for (std::int64_t m = 0; m < 2 * world.size(); ++m) micro_batches.push_back({0, 1, 2, 3, 4, 5, 6, 7});
@@ -180,18 +191,20 @@ void check_peak(const LlamaConfig& config, const LayoutPointer& shared, const Pl
     return MicroLoss{-response_token_log_probs(current, batch, rows).sum(), {}};
   };
   train_step(model, optimizer, micro_batches, 8, 1e-4, loss, world);
-  ModelOnLayout symbols = model_on(config, layout, -1, 4, 8);
+  ModelOnLayout symbols = model_on(trained_config(config, options), layout, -1, 4, 8);
   symbols.keeps_normalised = true;
   const Workload load = Workload::of_means(8, static_cast<double>(length), static_cast<double>(length - 28));
   const double planned = training_memory(symbols, layout, load, true).peak.value();
   const auto measured = static_cast<double>(bytes.peak());
-  std::cout << "peak of a step, " << layout.text() << ": measured " << measured << ", planned " << planned << "\n";
+  std::cout << "peak of a step, " << layout.text() << ", rank of adapters " << options.lora_rank << ": measured "
+            << measured << ", planned " << planned << "\n";
   EXPECT_NEAR(measured / planned, 1.0, 0.1) << layout.text();
 }
 
 TEST(TrainingMemory, PeakOfAStepIsTheAllocators) {
   const std::int64_t ranks = Communicator::world().size();
-  check_peak(small(4), nullptr, {.ranks = ranks, .ranks_per_node = ranks}, 128);
+  for (const std::int64_t rank : {0, 8})
+    check_peak(small(4), {.lora_rank = rank}, nullptr, {.ranks = ranks, .ranks_per_node = ranks}, 128);
 }
 
 /// Weights that are divided stand whole for a layer or two only, without recomputation too.
@@ -202,7 +215,7 @@ TEST(TrainingMemory, PeakOfAShardedStepToo) {
   for (const std::int64_t ahead : {0, 1, 3}) {
     const ParallelOptions parallel{.shard = ranks, .gather_ahead = ahead};
     const PlanLayout layout{.ranks = ranks, .ranks_per_node = ranks, .shard = ranks, .zero = 3, .gather_ahead = ahead};
-    check_peak(config, make_layout(parallel, ProcessGrid::make(ranks)), layout, 32);
+    check_peak(config, {}, make_layout(parallel, ProcessGrid::make(ranks)), layout, 32);
   }
 }
 

@@ -10,7 +10,8 @@
 #include <mutex>
 #include <numeric>
 
-#include "rluf/model/llama.hpp"
+#include "rluf/model/scoring.hpp"
+#include "rluf/model/training.hpp"
 
 namespace rluf {
 namespace {
@@ -79,6 +80,10 @@ class OperationCount {
   std::mutex mutex_;
 };
 
+ModelOnLayout on_one_rank(const LlamaConfig& config, std::int64_t trainable_layers) {
+  return model_on(config, PlanLayout{}, trainable_layers, 4, 8);
+}
+
 const std::vector<std::int64_t> kLengths{5, 1, 12, 7};
 
 PackedBatch some_batch() {
@@ -103,22 +108,36 @@ void run(const Llama& model, bool backward) {
   if (backward) out.sum().backward();
 }
 
-class ModelWork : public testing::TestWithParam<std::tuple<std::int64_t, bool, std::int64_t>> {};
+/// Heads, tied or not, trained layers, rank of adapters.
+class ModelWork : public testing::TestWithParam<std::tuple<std::int64_t, bool, std::int64_t, std::int64_t>> {};
 
 TEST_P(ModelWork, OperationsAreTheOnesThatRun) {
-  const auto [scores, tied, trainable_layers] = GetParam();
-  const LlamaConfig config = tiny(scores, tied);
-  Llama model(config, 3, torch::kCPU);
-  model.set_trainable_layers(trainable_layers);
-  const Workload load = Workload::of(kLengths, scores > 0 ? 0 : 4);
-  const Work work = training_work(config, shape_symbols(config), load, trainable_layers, Recompute::kNone);
-  {
+  const auto [scores, tied, trainable_layers, rank] = GetParam();
+  const TrainOptions options{.trainable_layers = trainable_layers, .lora_rank = rank};
+  for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers}) {
+    const Communicator self = Communicator::self();
+    const ProcessGrid grid = ProcessGrid::make(1, 1);
+    Llama model(tiny(scores, tied), 3, torch::kCPU, make_layout({1, 1, 1, name_of(recompute)}, grid));
+    make_trainable(model, options, 1);
+    const LlamaConfig config = trained_config(tiny(scores, tied), options);
+    const Workload load = Workload::of(kLengths, scores > 0 ? 0 : 4);
+    const ModelOnLayout symbols = on_one_rank(config, trainable_layers);
+    const Work work = training_work(symbols, load, recompute);
     OperationCount count;
     run(model, true);
-    EXPECT_EQ(count.matrices, work.matrices.value());
-    EXPECT_EQ(count.attention, work.attention.value());
+    EXPECT_EQ(count.matrices, work.matrices.value()) << name_of(recompute);
+    EXPECT_EQ(count.attention, work.attention.value()) << name_of(recompute);
+    // Without recomputation of states or logits all that runs is useful; attention's backward pass counts four of five.
+    if (recompute != Recompute::kNone) continue;
+    const double head = scores > 0 ? 0 : 2.0 * 4 * 97 * 32;
+    EXPECT_NEAR(
+        work.useful.value(),
+        count.matrices - head + count.attention - 2 * load.pairs.value() * 4 * 6 * symbols.trained_layers.value(), 1);
   }
-  const Work forward = forward_work(config, shape_symbols(config), load);
+  Llama model(tiny(scores, tied), 3, torch::kCPU);
+  make_trainable(model, options, 1);
+  const Workload load = Workload::of(kLengths, scores > 0 ? 0 : 4);
+  const Work forward = forward_work(on_one_rank(model.config(), trainable_layers), load);
   torch::NoGradGuard no_grad;
   OperationCount count;
   run(model, false);
@@ -126,8 +145,29 @@ TEST_P(ModelWork, OperationsAreTheOnesThatRun) {
   EXPECT_EQ(count.attention, forward.attention.value());
 }
 
-INSTANTIATE_TEST_SUITE_P(All, ModelWork,
-                         testing::Combine(testing::Values(0, 1), testing::Bool(), testing::Values(-1, 2, 0)));
+/// A judge that is a chat model: two words' probabilities after each question; a witness with several heads.
+TEST(ModelWork, JudgesAndWitnessesRunWhatIsPlanned) {
+  const std::vector<TokenIds> questions(6, TokenIds(9, 5));
+  const Communicator self = Communicator::self();
+  const Llama chat(tiny(0, true), 3, torch::kCPU), witness(tiny(3, true), 3, torch::kCPU);
+  const auto check = [&](const LlamaConfig& config, double rows_each, const std::function<void()>& ask) {
+    // Two documents of nine tokens fit into twenty.
+    const Work work = forward_work(on_one_rank(config, -1), Workload::of_means(2, 9, rows_each));
+    OperationCount count;
+    ask();
+    EXPECT_EQ(count.matrices, 3 * work.matrices.value());
+    EXPECT_EQ(count.attention, 3 * work.attention.value());
+  };
+  check(chat.config(), 2, [&] { next_token_log_probs(chat, questions, {3, 8}, 20, self, "judge model"); });
+  check(witness.config(), 0, [&] { score_documents(witness, questions, 20, self, "witness"); });
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, ModelWork,
+                         testing::Combine(testing::Values(0, 1, 3), testing::Bool(), testing::Values(-1, 2, 0),
+                                          testing::Values(0)));
+INSTANTIATE_TEST_SUITE_P(Adapters, ModelWork,
+                         testing::Combine(testing::Values(0, 1, 3), testing::Bool(), testing::Values(-1, 2),
+                                          testing::Values(4)));
 
 TEST(ModelShape, ParametersAreThoseOfTheModel) {
   for (const std::string& name : shape_names())
@@ -151,7 +191,8 @@ TEST(ModelWork, UsefulOperationsAreSixForAParameterAndATokenBesidesAttention) {
   const LlamaConfig config = shape_named("llama-3-70b", "");
   const ShapeSymbols shape = shape_symbols(config);
   const Workload load = Workload::of_means(1, 8192, 8192);
-  const Work work = training_work(config, shape, load, -1, Recompute::kNone);
+  const ModelOnLayout model = on_one_rank(config, -1);
+  const Work work = training_work(model, load, Recompute::kNone);
   const double attention = 12.0 * load.pairs.value() * 80 * 64 * 128;
   const double without_embedding = shape.parameters.value() - shape.embedding.value();
   const double six_n = 6 * without_embedding * 8192;
@@ -160,11 +201,11 @@ TEST(ModelWork, UsefulOperationsAreSixForAParameterAndATokenBesidesAttention) {
   // A published table counts 449 GFLOP a token for this model with attention halved by its mask at 8,192 tokens.
   EXPECT_NEAR(work.useful.value() / 8192 / 449e9, 1.0, 0.01);
   // Recomputing the layers costs one more forward pass of them.
-  const Work again = training_work(config, shape, load, -1, Recompute::kLayers);
-  const Work forward = forward_work(config, shape, load);
+  const Work again = training_work(model, load, Recompute::kLayers);
+  const Work forward = forward_work(model, load);
   EXPECT_EQ(again.attention.value() - work.attention.value(), forward.attention.value());
   EXPECT_EQ(again.matrices.value() - work.matrices.value(), 2 * 8192 * 80 * shape.layer_matrices.value());
-  const Work some = training_work(config, shape, load, -1, Recompute::kSelective);
+  const Work some = training_work(model, load, Recompute::kSelective);
   EXPECT_EQ(some.attention.value(), work.attention.value());
   EXPECT_EQ(some.matrices.value() - work.matrices.value(), 2 * 8192 * 80 * 3 * 8192.0 * 28672);
 }

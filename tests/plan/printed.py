@@ -81,11 +81,17 @@ for path in sorted((source / "inputs").glob("*.ini")):
     lines = check_figures(result.stdout, path.name)
     check(lines > 100, f"{path.name}: only {lines} formulas were found")
     count += lines
-seventy = source / "inputs/rluf_70b_256gpu.ini"
+seventy, eight, lora = (source / f"inputs/{name}.ini" for name in ("rluf_70b_256gpu", "rluf_8b_8gpu", "lora_8b_1gpu"))
+others = ["--policy.witnesses=models/a,models/b", "--plan.witness_model=llama-3.2-1b", "--policy.judges=model,score",
+          "--policy.judge_model=models/c", "--policy.score_model=models/d", "--plan.judge_model=llama-3.2-1b", "--love.heads=4"]
 for options in (["--plan.placement=groups"], ["--plan.placement=host"], ["--plan.device=h200"], ["--run.reproducible=true"],
                 ["--model.compute=f32", "--plan.device=h200"], ["--policy.trainable_layers=4"],
                 ["--policy.optimizer=codpo", "--policy.warm_up_steps=100", "--plan.helpfulness_pairs=10000"],
-                ["--policy.optimizer=grpo", "--policy.weights_apply_to=gradients"], ["--policy.optimizer=best_of_n"]):
+                ["--policy.optimizer=grpo", "--policy.weights_apply_to=gradients"], ["--policy.optimizer=best_of_n"],
+                ["--policy.lora_rank=32", "--love.lora_rank=8", "--safety.lora_rank=16", "--safety.trainable_layers=20"],
+                ["--policy.lora_rank=32", "--policy.optimizer=best_of_n", "--plan.placement=host"], others,
+                ["--policy.task_settings=math: prompts=64 num_samples=8; *: prompts=64"],
+                ["--policy.task_settings=math: num_samples=8"]):
     result = rluf("plan", seventy, *options)
     check(result.returncode == 0, f"plan with {options}\n{result.stderr}")
     count += check_figures(result.stdout, " ".join(options))
@@ -94,20 +100,27 @@ shapes = rluf("plan", "--plan.ranks=4", "--plan.device=cpu-core", "--plan.ranks_
 check(shapes.returncode == 0, f"a small model on cores\n{shapes.stderr}")
 count += check_figures(shapes.stdout, "cores")
 
-# The grids of the inputs are what the search finds; every rank of them goes through a step of each stage without a
-# call that nobody meets, and holds what the plan says.
+def check_walk(name, walked):
+    """Every rank goes through a step of each stage without a call that nobody meets, and holds what the plan says."""
+    check(walked.returncode == 0 and "collectives of all ranks meet in order and size" in walked.stdout, f"dry run of {name}\n{walked.stdout}{walked.stderr}")
+    stages = re.findall(r"^  (\w+) +([\d.]+) to +([\d.]+) \(rank \d+\) +([\d.]+) ", walked.stdout, re.M)
+    check(len(stages) >= 1, f"{name}: stages of the dry run\n{walked.stdout}")
+    for stage, fewest, most, planned in stages:
+        check(abs(float(most) / float(planned) - 1) < 0.1, f"{name}: {stage} holds {most} GB, planned are {planned}")
+    return 2 + len(stages)
+
+
+# The grids of the inputs are what the search finds.
 for path in sorted((source / "inputs").glob("*.ini")):
     if "[plan]" not in path.read_text():
         continue
     found, given = rluf("plan", path, "--header"), rluf("plan", path, "--header", "--plan.search=false")
     check(found.stdout.splitlines()[1:] == given.stdout.splitlines()[1:], f"{path.name}: [parallel] is not the fastest grid that fits\n{found.stdout}{given.stdout}{given.stderr}")
-    walked = rluf("run", path, "--dry-run")
-    check(walked.returncode == 0 and "collectives of all ranks meet in order and size" in walked.stdout, f"dry run of {path.name}\n{walked.stdout}{walked.stderr}")
-    stages = re.findall(r"^  (\w+) +([\d.]+) to +([\d.]+) \(rank \d+\) +([\d.]+) ", walked.stdout, re.M)
-    check(len(stages) >= 1, f"{path.name}: stages of the dry run\n{walked.stdout}")
-    for stage, fewest, most, planned in stages:
-        check(abs(float(most) / float(planned) - 1) < 0.1, f"{path.name}: {stage} holds {most} GB, planned are {planned}")
-    count += 3 + len(stages)
+    count += 1 + check_walk(path.name, rluf("run", path, "--dry-run"))
+for recompute in ("none", "selective", "layers"):
+    options = others + ["--love.lora_rank=16", "--safety.lora_rank=8", "--safety.trainable_layers=9", "--policy.lora_rank=16",
+                        f"--parallel.recompute={recompute}", "--love.micro_batch_tokens=4096", "--safety.micro_batch_tokens=4096"]
+    count += check_walk(f"adapters, witnesses and judges, recompute {recompute}", rluf("run", eight, "--dry-run", *options))
 check_error(rluf("run", seventy, "--dry-run", "--parallel.shard=3"), 2, ["3", "divide"], "a grid that is none")
 check_error(rluf("dataset", seventy, "--dry-run"), 2, ["--dry-run goes with run only"], "--dry-run of another command")
 count += 2
@@ -121,10 +134,13 @@ for script in sorted((source / "jobs").glob("*/*")):
     scripts += 1
     printed = rluf("plan", block[1], "--header", cwd=source).stdout
     check(printed == block[0], f"{script.name}: its head is not what `rluf plan {block[1]} --header` prints:\n{printed}")
-check(scripts == 6, f"{scripts} job scripts have a head of the plan, not 6")
+check(scripts == 8, f"{scripts} job scripts have a head of the plan, not 8")
 count += scripts
 
 # What does not fit, and what makes no sense.
+reward = ["--love.base=models/Llama-3.1-8B-Instruct", "--plan.love_model=llama-3-8b"]
+check(rluf("plan", lora, *reward, "--plan.stages=love").returncode == 0, "a reward model of 8B weights with adapters fits alone")
+check_error(rluf("plan", lora, *reward), 2, ["stage policy needs", "GB more than the"], "but not beside the policy")
 check_error(rluf("plan", seventy, "--plan.ranks=16"), 2, ["GB more than the", "no layout fits", "raise plan.ranks"], "too small")
 check_error(rluf("plan", seventy, "--plan.search=false", "--parallel.shard=1", "--parallel.tensor=1"), 2, ["GB more than the", "the layout is data 256"], "no grid given")
 check_error(rluf("plan", "--plan.love_examples=10"), 2, ["has no shape", "plan.model"], "no shape")
@@ -133,4 +149,4 @@ check_error(rluf("plan", seventy, "--plan.device=h1000"), 2, ["plan.device"], "u
 check_error(rluf("plan", seventy, "--plan.stages=love,polcy"), 2, ["did you mean policy?"], "unknown stage")
 check_error(rluf("plan", seventy, "--plan.stages=sft"), 2, ["nothing is planned"], "nothing to plan")
 check_error(rluf("run", tiny, "--header"), 2, ["--header"], "--header of another command")
-finish(count + 8)
+finish(count + 10)

@@ -14,8 +14,10 @@ struct Options {
   RunOptions run;
   ModelOptions model;
   DataOptions data;
+  SignalOptions signals;
   SftOptions sft;
   RewardOptions reward;
+  EvaluationOptions evaluate;
   PolicyOptions policy;
   ValidationOptions validate;
   ParallelOptions parallel;
@@ -32,7 +34,9 @@ struct Options {
     model.compute = "bf16";
     policy.prompts_per_round = 64;
   }
-  PlanInput input() const { return plan_input({plan, run, model, data, sft, reward, policy, validate, parallel}); }
+  PlanInput input() const {
+    return plan_input({plan, run, model, data, signals, sft, reward, evaluate, policy, validate, parallel});
+  }
 };
 
 TEST(Search, FindsTheFastestThatFits) {
@@ -161,6 +165,120 @@ TEST(Plan, PolicyTrainingDependsOnTheOptimizer) {
   EXPECT_GT(plan_of("best_of_n").step_seconds.value(), crraft) << "the policy scores what the reference drew";
   EXPECT_GT(plan_of("grpo").step_seconds.value(), plan_of("rloo").step_seconds.value()) << "the reference in the loss";
   EXPECT_GT(plan_of("codpo").peak_bytes.value(), plan_of("crraft").peak_bytes.value());
+}
+
+/// The documents of the first phase whose title begins so.
+double documents_of(const StagePlan& plan, const std::string& title) {
+  for (const Phase& phase : plan.phases)
+    if (phase.title.starts_with(title))
+      for (const Figure& figure : phase.figures)
+        if (figure.text == "examples") return figure.quantity.value();
+  return 0;
+}
+
+TEST(Plan, WitnessesAndJudgesScoreTheRound) {
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
+  Options options;
+  const PlanInput without = options.input();
+  options.policy.witnesses = {"models/of_another_run", "models/of_a_third"};
+  options.policy.judges.names = {"model", "length"};
+  options.policy.judges.watching = {"score"};
+  options.policy.judges.model = "models/a_judge";
+  options.policy.judges.score_model = "models/a_score";
+  options.plan.witness_model = options.plan.judge_model = "llama-3.2-1b";
+  const PlanInput with = options.input();
+  ASSERT_EQ(with.scorers.size(), without.scorers.size() + 4);
+  const StagePlan small = plan_policy(without, layout, JudgePlacement::kSharded),
+                  plan = plan_policy(with, layout, JudgePlacement::kSharded);
+  // 64 prompts with 4 responses; judges see the baseline responses again.
+  EXPECT_EQ(documents_of(plan, "safety scores 256"), 256);
+  EXPECT_EQ(documents_of(plan, "witness_2 scores 256"), 256);
+  EXPECT_EQ(documents_of(plan, "judge_model scores"), 256 + 64);
+  EXPECT_EQ(documents_of(plan, "judge_score scores"), 256 + 64);
+  EXPECT_GT(plan.step_seconds.value(), small.step_seconds.value());
+  // Four models of 1.2 billion elements in float32 over sixteen ranks, and no more.
+  const double more = plan.peak_bytes.value() - small.peak_bytes.value();
+  EXPECT_NEAR(more, 4 * 4 * 1.2358e9 / 16, 0.01 * more);
+  // Baseline responses are scored once by reward models and witnesses only.
+  const double visits = 64 * static_cast<double>(options.policy.rounds);
+  EXPECT_EQ(documents_of(plan, concat("witness_1 scores ", number_text(visits))), visits);
+  EXPECT_EQ(documents_of(plan, concat("judge_model scores ", number_text(visits))), 0);
+  options.plan.model = options.plan.judge_model = "";
+  options.plan.stages = {"policy"};
+  EXPECT_THAT([&] { options.input(); }, testing::ThrowsMessage<Error>(testing::HasSubstr("has no shape")));
+}
+
+TEST(Plan, TasksDrawTheirOwnNumberOfResponses) {
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
+  Options options;
+  options.policy.task_settings = "math: prompts=16 num_samples=8; *: prompts=48";
+  const PlanInput input = options.input();
+  const RoundWork round = round_work(options.policy);
+  EXPECT_EQ(round.prompts, (std::map<std::int64_t, double>{{4, 48}, {8, 16}}));
+  EXPECT_EQ(round.responses, 48 * 4 + 16 * 8);
+  EXPECT_TRUE(input.assumed.empty());
+  const StagePlan plan = plan_policy(input, layout, JudgePlacement::kSharded);
+  EXPECT_EQ(documents_of(plan, "safety scores 320"), 320);
+  EXPECT_EQ(std::ranges::count_if(plan.phases, [](const Phase& p) { return p.title.starts_with("generate, N = "); }),
+            2);
+  options.policy.optimizer = "crpg";
+  EXPECT_EQ(round_work(options.policy).terms, 320) << "all samples of a prompt";
+  // Without prompts of its own a task may be of any share.
+  options.policy.task_settings = "math: num_samples=8";
+  EXPECT_EQ(round_work(options.policy).responses, 64 * 8);
+  EXPECT_EQ(options.input().assumed.size(), 1U);
+}
+
+TEST(Plan, AdaptersNeedLittleBesidesTheWeights) {
+  const PlanLayout layout{1, 1, 1, 1, 1, Recompute::kLayers};
+  Options options;
+  options.plan.ranks = options.plan.ranks_per_node = 1;
+  options.reward.helpfulness.train.lora_rank = options.policy.train.lora_rank = 16;
+  const PlanInput input = options.input();
+  const StagePlan reward = plan_training(input.trainings[2], input, layout);
+  EXPECT_EQ(reward.name, "helpfulness");
+  // 16 (7 D + 2 K (H + G) + 3 F) elements in each of 32 layers, as PEFT counts them, and the head.
+  const double adapters = 16.0 * 32 * (7 * 4096 + 2 * 128 * 40 + 3 * 14336) + 4096;
+  EXPECT_EQ(reward.checkpoint_bytes.value(), 12 * adapters);
+  EXPECT_LT(reward.peak_bytes.value(), 60e9);
+  Options full = options;
+  full.reward.helpfulness.train.lora_rank = full.policy.train.lora_rank = 0;
+  const PlanInput all = full.input();
+  EXPECT_GT(plan_training(all.trainings[2], all, layout).peak_bytes.value(), 120e9);
+  // The reference of the policy is the policy without its adapters: one copy of 8 billion elements less, besides
+  // moments, gradients and sums.
+  const double less = plan_policy(all, layout, JudgePlacement::kSharded).peak_bytes.value() -
+                      plan_policy(input, layout, JudgePlacement::kSharded).peak_bytes.value();
+  EXPECT_GT(less, 4 * 8.03e9 + (8 + 8) * 8.03e9);
+}
+
+TEST(Plan, SignalsAndAuditAreStages) {
+  Options options;
+  options.plan.interactions = 1e6;
+  options.data.max_rows = 400000;
+  const PlanInput input = options.input();
+  EXPECT_EQ(input.audit_rows, 500);
+  EXPECT_EQ(input.audited.size(), 3U);
+  const PlanLayout layout{16, 4, 16, 1, 3, Recompute::kLayers};
+  const RunPlan plan = plan_run(input, layout, JudgePlacement::kSharded);
+  std::vector<std::string> names;
+  for (const StagePlan& stage : plan.stages) names.push_back(stage.name);
+  EXPECT_THAT(
+      names, testing::ElementsAre("signals", "sft", "love", "helpfulness", "safety", "evaluate", "policy", "validate"));
+  // 400,000 lines unpacked by each rank, 25,000 rows of it read, 80 bytes each sent.
+  const StagePlan& signals = *plan.stage("signals");
+  EXPECT_NEAR(signals.seconds.value(),
+              400000 / options.plan.log_lines_per_second + 25000 / options.plan.log_rows_per_second, 0.01);
+  const StagePlan& audit = *plan.stage("evaluate");
+  EXPECT_EQ(documents_of(audit, "love scores"), 500);
+  EXPECT_EQ(audit.phases.size(), 3U);
+  // One model at a time.
+  double most = 0;
+  for (const Phase& phase : audit.phases) most = std::max(most, phase.lasting_bytes.value() + phase.bytes.value());
+  EXPECT_DOUBLE_EQ(audit.peak_bytes.value(), most);
+  options.signals.enabled = false;
+  options.evaluate.audit_rows = 0;
+  EXPECT_EQ(options.input().log_rows + options.input().audit_rows, 0);
 }
 
 TEST(Plan, WarmUpIsATraining) {

@@ -70,6 +70,31 @@ TEST(PolicyRound, EveryOptimizerRaisesTheRewardOnTheToy) {
   }
 }
 
+TEST(PolicyRound, AdaptersShareTheReferencesWeightsAndLeaveThemAsTheyAre) {
+  PolicyOptions options = toy_options();
+  options.optimizer = "grpo";  // with the reference in the loss
+  options.train.lora_rank = 4;
+  const Llama untouched(tiny_config(), 3, at::kCPU);
+  Toy together({toy("helpfulness", 1, "w7")}, options, Communicator::world()),
+      alone({toy("helpfulness", 1, "w7")}, options, Communicator::self());
+  EXPECT_EQ(together.policy().parameters()[1].second.data_ptr(),
+            together.reference().parameters()[1].second.data_ptr());
+  for (std::int64_t round = 0; round < 2; ++round) {
+    const RoundMetrics a = together.run(round), b = alone.run(round);
+    for (const auto& [name, value] : a)
+      if (!is_time(name)) {
+        EXPECT_EQ(value, b.at(name)) << name;
+      }
+    if (round == 0) {
+      EXPECT_NEAR(a.at("kl"), 0.0, 1e-4);
+    } else {
+      EXPECT_GT(std::abs(a.at("kl")), 1e-4) << "of the policy, which has moved";
+    }
+  }
+  EXPECT_EQ(largest_difference(together.reference(), untouched), 0.0);
+  EXPECT_FALSE(at::equal(together.policy().whole_parameter(2), untouched.whole_parameter(2)));
+}
+
 TEST(PolicyRound, BestOfNDrawsFromTheReference) {
   PolicyOptions options = toy_options();
   options.optimizer = "best_of_n";

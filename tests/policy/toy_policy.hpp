@@ -8,6 +8,7 @@
 #include <set>
 
 #include "rluf/pipeline/policy/policy_round.hpp"
+#include "rluf/pipeline/policy/policy_to_train.hpp"
 
 namespace rluf {
 
@@ -62,7 +63,7 @@ class Toy {
         judges_(make_judges(options_.judges)),
         watching_(make_watching_judges(options_.judges)),
         reference_(tiny_config(), 3, at::kCPU),
-        policy_(reference_.clone()),
+        policy_(policy_to_train(reference_, options_.train)),
         setting_{options_, reference_, objectives_, judges_, {"w1"}, decode, {23}, 11, data_} {
     std::set<std::string> tasks;
     for (std::int64_t p = 0; p < options_.prompts_per_round; ++p) {
@@ -76,7 +77,7 @@ class Toy {
     }
     setting_.tasks.assign(tasks.begin(), tasks.end());
     setting_.watching = &watching_;
-    policy_.set_trainable_layers(-1);
+    make_trainable(policy_, options_.train, 11);
     optimizer_.emplace(policy_, options_.train, data_);
   }
   RoundMetrics run(std::int64_t round, std::vector<WatchedPrompt>* watched = nullptr) {

@@ -15,8 +15,10 @@ PlanInput input_of(const RunConfig& config) {
                      .run = config.run,
                      .model = config.model,
                      .data = config.data,
+                     .signals = config.signals,
                      .sft = config.sft,
                      .reward = config.reward,
+                     .evaluate = config.evaluate,
                      .policy = config.policy,
                      .validate = config.validate,
                      .parallel = config.parallel});
@@ -60,9 +62,7 @@ void tool_dry_run(const RunConfig& config, const std::string& name) {
   std::cout << "  stage        tensors at the peak, GB a rank   planned   of\n";
   bool fits = true;
   for (const DryStage& stage : walked.stages) {
-    double planned = 0;
-    for (const StagePlan& of : plan.stages)
-      if (of.name == stage.name) planned = of.peak_bytes.value();
+    const double planned = plan.stage(stage.name)->peak_bytes.value();
     fits &= static_cast<double>(stage.most_bytes) <= usable_bytes;
     print("  %-12s %6.2f to %6.2f (rank %d)  %14.2f %7.1f%s\n", stage.name.c_str(),
           static_cast<double>(stage.fewest_bytes) * 1e-9, static_cast<double>(stage.most_bytes) * 1e-9,

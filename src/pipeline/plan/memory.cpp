@@ -12,7 +12,7 @@ constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
 /// are on their way.
 Quantity gathered_weights(const ModelOnLayout& m, const PlanLayout& layout) {
   const Quantity ahead("ahead", static_cast<double>(std::min(layout.gather_ahead, m.config.num_layers - 1)));
-  return 2 * m.block + ahead * m.shape.layer_matrices / m.tensor;
+  return 2 * m.block + ahead * (m.shape.layer_matrices / m.tensor + m.layer_adapters);
 }
 
 /// Copies of weights in the compute type, or gathered ones, that stand at the end of a forward pass: always the head;
@@ -21,19 +21,23 @@ Quantity gathered_weights(const ModelOnLayout& m, const PlanLayout& layout) {
 Quantity typed_weights(const ModelOnLayout& m, const PlanLayout& layout) {
   if (layout.divides_weights()) return m.compute_bytes * (m.head + gathered_weights(m, layout));
   if (m.compute_bytes.value() == kFloatBytes) return 0;
-  const Quantity kept = layout.recompute == Recompute::kNone        ? m.shape.layer_matrices
-                        : layout.recompute == Recompute::kSelective ? m.shape.attention_matrices
-                                                                    : Quantity(0);
-  return m.compute_bytes * (m.trained_layers * kept / m.tensor + m.head + m.block);
+  const Quantity kept = layout.recompute == Recompute::kNone ? m.shape.layer_matrices / m.tensor + m.layer_adapters
+                        : layout.recompute == Recompute::kSelective
+                            ? m.shape.attention_matrices / m.tensor + m.attention_adapters
+                            : Quantity(0);
+  return m.compute_bytes * (m.trained_layers * kept + m.head + m.block);
 }
 
 /// Gradients that stand before they are added to their sums: all of them, or where they travel as they appear the
 /// head's (for a language model, when most activations are still there), packed and as what travels; for a scoring
-/// model a part's, with those of the part before it on their way.
+/// model, or adapters, a part's, with those of the part before it on their way.
 Quantity fresh_gradients(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_gradients()) return kFloatBytes * m.trained_local;
-  return m.config.num_scores > 0 ? (2 * kFloatBytes + 2 * m.travel_bytes) * m.block
-                                 : (2 * kFloatBytes + m.travel_bytes) * m.head;
+  const bool part_by_part = m.has_adapters() || m.config.num_scores > 0;
+  const Quantity one = m.has_adapters() ? max(m.attention_adapters, m.feed_forward_adapters)
+                       : part_by_part   ? m.block
+                                        : m.head;
+  return (2 * kFloatBytes + (part_by_part ? 2.0 : 1.0) * m.travel_bytes) * one;
 }
 
 }  // namespace
@@ -43,9 +47,12 @@ Quantity layer_activation_bytes(const ModelOnLayout& m, Recompute kind) {
   if (kind == Recompute::kLayers) return kFloatBytes * s.D;
   const Quantity state = kFloatBytes * s.D;
   const Quantity heads = (2 * m.compute_bytes * s.K * (s.H + s.G) + kFloatBytes * s.H) / m.tensor;
-  const Quantity norm = m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised ? state : Quantity(0));
-  if (kind == Recompute::kSelective) return 2 * state + norm + heads;
-  return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor;
+  const bool gains_trained = !m.has_adapters();
+  const Quantity norm =
+      m.compute_bytes * s.D + kFloatBytes + (m.keeps_normalised && gains_trained ? state : Quantity(0));
+  const Quantity between = m.compute_bytes * m.rank;  // an adapter's two products
+  if (kind == Recompute::kSelective) return 2 * state + norm + heads + 4 * between;
+  return 2 * state + 2 * norm + heads + 4 * m.compute_bytes * s.F / m.tensor + 7 * between;
 }
 
 Quantity logits_bytes(const ModelOnLayout& m, const Quantity& rows) {

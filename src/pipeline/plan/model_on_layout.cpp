@@ -17,33 +17,47 @@ Quantity counted(const std::string& symbol, const Quantity& formula, std::int64_
 
 ModelOnLayout model_on(const LlamaConfig& config, const PlanLayout& layout, std::int64_t trainable_layers,
                        double compute_bytes, double sum_bytes) {
-  const bool all = trainable_layers<0, scores = config.num_scores> 0;
-  ModelOnLayout m{
-      .config = config,
-      .shape = shape_symbols(config),
-      .counts = element_counts(config, layout, trainable_layers),
-      .trains_embedding = all,
-      .trains_head = all || scores || !config.tie_word_embeddings,
-      .trained_layers = number("L_trained", all ? config.num_layers : std::min(trainable_layers, config.num_layers)),
-      .compute_bytes = Quantity("c", compute_bytes),
-      .sum_bytes = Quantity("g", sum_bytes),
-      .travel_bytes = Quantity("w", layout.reduces_bf16 ? 2 : sum_bytes),
-      .tensor = number("T", layout.tensor)};
+  const bool adapters = config.lora.rank > 0, all = trainable_layers<0, scores = config.num_scores> 0;
+  const std::int64_t layers = adapters ? config.num_layers - config.lora.first_layer
+                              : all    ? config.num_layers
+                                       : std::min(trainable_layers, config.num_layers);
+  ModelOnLayout m{.config = config,
+                  .shape = shape_symbols(config),
+                  .counts = element_counts(config, layout, trainable_layers),
+                  .trains_embedding = all && !adapters,
+                  .trains_head = scores || (!adapters && (all || !config.tie_word_embeddings)),
+                  .trained_layers = number("L_trained", layers),
+                  .compute_bytes = Quantity("c", compute_bytes),
+                  .sum_bytes = Quantity("g", sum_bytes),
+                  .travel_bytes = Quantity("w", layout.reduces_bf16 ? 2 : sum_bytes),
+                  .tensor = number("T", layout.tensor)};
   const ShapeSymbols& s = m.shape;
   const Quantity &T = m.tensor, S = number("S", layout.shard), data = number("n_data", layout.data()),
                  replicas = number("replicas", layout.replicas());
   const Quantity none = 0, norms = 2 * s.D, split_head = scores ? none : s.head, score_head = scores ? s.head : none;
   m.embedding = counted("P_embedding_here", ceil(s.embedding / T), m.counts.embedding);
   m.head = (scores ? s.head : 1 * m.embedding).as("P_head_here");
-  m.block = (max(s.attention_matrices, s.feed_forward_matrices) / T).as("P_block");
-  m.matrices = counted("P_matrices", ceil((s.embedding + s.L * s.layer_matrices + split_head) / T), m.counts.matrices);
+  if (adapters) {
+    m.rank = number("r", config.lora.rank);
+    m.attention_adapters = (m.rank * (4 * s.D + 2 * s.K * (s.H + s.G) / T)).as("q_attention");
+    m.feed_forward_adapters = (m.rank * (3 * s.D + 3 * s.F / T)).as("q_feed_forward");
+    m.layer_adapters = (m.attention_adapters + m.feed_forward_adapters).as("q");
+  }
+  const Quantity all_adapters = m.trained_layers * m.layer_adapters;
+  m.block = (adapters ? max(s.attention_matrices / T + m.attention_adapters,
+                            s.feed_forward_matrices / T + m.feed_forward_adapters)
+                      : max(s.attention_matrices, s.feed_forward_matrices) / T)
+                .as("P_block");
+  m.matrices = counted("P_matrices", ceil((s.embedding + s.L * s.layer_matrices + split_head) / T) + all_adapters,
+                       m.counts.matrices);
   m.local = counted("P_local", m.matrices + s.L * norms + s.D + score_head, m.counts.local);
   m.own = counted("P_own", ceil(m.local / S), m.counts.own);
-  m.trained_local = all ? (1 * m.local).as("P_trained")
-                        : counted("P_trained",
-                                  ceil((m.trained_layers * s.layer_matrices + split_head) / T) +
-                                      m.trained_layers * norms + s.D + score_head,
-                                  m.counts.trained_local);
+  m.trained_local = adapters ? counted("P_trained", all_adapters + score_head, m.counts.trained_local)
+                    : all    ? (1 * m.local).as("P_trained")
+                             : counted("P_trained",
+                                       ceil((m.trained_layers * s.layer_matrices + split_head) / T) +
+                                           m.trained_layers * norms + s.D + score_head,
+                                       m.counts.trained_local);
   m.trained_own = counted("P_trained_own", ceil(m.trained_local / S), m.counts.trained_own);
   const Quantity formula = layout.divides_gradients() ? ceil(m.trained_own / data) : ceil(m.trained_local / replicas);
   m.moments = counted("P_moments", formula, m.counts.trained_moments);
@@ -51,13 +65,22 @@ ModelOnLayout model_on(const LlamaConfig& config, const PlanLayout& layout, std:
 }
 
 std::vector<Figure> ModelOnLayout::held_figures() const {
-  return {{"matrices on a rank, after the tensor axis", matrices},
-          {"all elements on a rank, after the tensor axis", local},
-          {"a rank's rows of them, after the shard axis", own},
-          {"the embedding on a rank", embedding},
-          {"the head on a rank", head},
-          {"the larger part of a layer on a rank: attention or feed-forward", block},
-          {"bytes of an element in the compute type", compute_bytes}};
+  std::vector<Figure> held;
+  if (has_adapters())
+    held = {{"rank of the adapters", rank},
+            {"layers that have them", trained_layers},
+            {"adapters of a layer's attention on a rank", attention_adapters},
+            {"adapters of a layer's feed-forward part on a rank", feed_forward_adapters},
+            {"adapters of a layer on a rank", layer_adapters}};
+  const std::vector<Figure> counted = {{"matrices on a rank, after the tensor axis", matrices},
+                                       {"all elements on a rank, after the tensor axis", local},
+                                       {"a rank's rows of them, after the shard axis", own},
+                                       {"the embedding on a rank", embedding},
+                                       {"the head on a rank", head},
+                                       {"the larger part of a layer on a rank: attention or feed-forward", block},
+                                       {"bytes of an element in the compute type", compute_bytes}};
+  held.insert(held.end(), counted.begin(), counted.end());
+  return held;
 }
 
 std::vector<Figure> ModelOnLayout::figures() const {

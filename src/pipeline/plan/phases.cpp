@@ -58,11 +58,16 @@ Workload load_of(const Rounds& rounds, const StepExamples& step) {
 }
 
 /// Bytes that a layer's element-wise work reads and writes for a token: two norms, two additions to the residual
-/// stream, the rotation of queries and keys, silu(gate) up.
+/// stream, the rotation of queries and keys, silu(gate) up; with adapters their scaling and sum with the matrices'
+/// results.
 Quantity elementwise_bytes(const ModelOnLayout& m) {
   const ShapeSymbols& s = m.shape;
+  const Quantity adapters =
+      m.has_adapters()
+          ? 5 * m.compute_bytes * (2 * s.D + (s.K * (s.H + 2 * s.G) + 2 * s.F) / m.tensor) * (m.trained_layers / s.L)
+          : Quantity(0);
   return (20 + 4 * m.compute_bytes) * s.D +
-         (2 * m.compute_bytes * s.K * (s.H + s.G) + 3 * m.compute_bytes * s.F) / m.tensor;
+         (2 * m.compute_bytes * s.K * (s.H + s.G) + 3 * m.compute_bytes * s.F) / m.tensor + adapters;
 }
 
 /// Bytes of casting weights to the compute type, or of writing gathered ones, in one pass over the model.
@@ -82,6 +87,14 @@ ModelOnLayout model_of(const LlamaConfig& config, std::int64_t trainable_layers,
                                  setting.reproducible ? kFixedPointBytes : kFloatBytes);
   model.keeps_normalised = setting.machine->on_host;
   return model;
+}
+
+/// Of B A of every adapted matrix, added to it in float32 and cast.
+Quantity merging_seconds(const ModelOnLayout& m, const Machine& machine) {
+  if (!m.has_adapters()) return 0;
+  const Quantity matrices = m.trained_layers * m.shape.layer_matrices / m.tensor;
+  const Quantity cast = m.compute_bytes.value() == kFloatBytes ? Quantity(0) : kFloatBytes + m.compute_bytes;
+  return matrices * (2 * m.rank / machine.matrix_rate + (2 * kFloatBytes + cast) / machine.memory_rate);
 }
 
 /// A micro-batch on every replica.
@@ -133,7 +146,7 @@ Phase training_step(const PlannedModel& model, const StepExamples& step, const P
   const ModelOnLayout m = model_of(model.config, step.trainable_layers, setting);
   const Rounds rounds = rounds_of(step, layout);
   const Workload load = load_of(rounds, step);
-  const Work work = training_work(model.config, m.shape, load, step.trainable_layers, layout.recompute);
+  const Work work = training_work(m, load, layout.recompute);
   const Memory memory = training_memory(m, layout, load, setting.reproducible);
   Phase phase{.title = concat("an optimizer step", of_model(model))};
   phase.lasting_bytes = memory.lasting;
@@ -181,7 +194,7 @@ Phase scoring_phase(const PlannedModel& model, const StepExamples& documents, bo
   const ModelOnLayout m = model_of(model.config, -1, setting);
   const Rounds rounds = rounds_of(documents, layout);
   const Workload load = load_of(rounds, documents);
-  const Work work = forward_work(model.config, m.shape, load);
+  const Work work = forward_work(m, load);
   Phase phase{.title = concat(model.role, " scores ", number_text(documents.examples), " documents", of_model(model))};
   phase.lasting_bytes = (kFloatBytes * (layout.divides_weights() ? m.own : m.local)).as("m_" + model.role);
   phase.bytes = forward_bytes(m, layout, load).as("m_forward_" + model.role);
@@ -228,7 +241,9 @@ Phase generation_phase(const std::string& what, const PlannedModel& model, const
   Phase phase{.title = concat(what, of_model(model))};
   phase.lasting_bytes = 0;
   const Quantity cached = (running * cache * (prompt + longest_response)).as("m_cache");
-  const Quantity weights = (m.compute_bytes * m.local).as("m_weights");
+  const Quantity adapters = m.trained_layers * m.layer_adapters;
+  const Quantity merged_local = m.has_adapters() ? m.local - adapters : 1 * m.local;
+  const Quantity weights = (m.compute_bytes * merged_local).as("m_weights");
   const Quantity logits = (running * s.V * kFloatBytes).as("m_logits");
   phase.bytes = (weights + cached + logits).as("m_generation");
   phase.figures = grid_figures(machine, layout);
@@ -255,17 +270,19 @@ Phase generation_phase(const std::string& what, const PlannedModel& model, const
       add_traffic_figures(decode_traffic(m, layout, running), "tensor", machine, layout, phase.figures);
   const Quantity gathering =
       add_traffic_figures(weights_for_generation_traffic(m, layout), "weights", machine, layout, phase.figures);
-  phase.seconds = (tokens * (max(memory_seconds, compute) + tensor) + prefill + gathering).as("s_generate");
+  const Quantity merging = merging_seconds(m, machine).as("s_merge");
+  phase.seconds = (tokens * (max(memory_seconds, compute) + tensor) + prefill + gathering + merging).as("s_generate");
   append(phase.figures, {{"a token: tensor axis", tensor, "s"},
                          {"prompts", prefill, "s"},
                          {"weights into the layout of generation", gathering, "s"},
+                         {"adapters into the weights", merging, "s"},
                          {"the phase", phase.seconds, "s"}});
   const double w = tokens.value();
   const bool reads = memory_seconds.value() >= compute.value();
   phase.bound = largest({{"memory", reads ? w * memory_seconds.value() : 0},
                          {"arithmetic", (reads ? 0 : w * compute.value()) + prefill.value()},
                          {"tensor axis", w * tensor.value()},
-                         {"weights' way", gathering.value()}});
+                         {"weights' way", gathering.value() + merging.value()}});
   return phase;
 }
 

@@ -3,7 +3,6 @@
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/plan/plan.hpp"
-#include "rluf/pipeline/policy/task_settings.hpp"
 #include "rluf/pipeline/policy/warm_up.hpp"
 
 namespace rluf {
@@ -23,7 +22,15 @@ PlannedModel model_of(const std::string& role, const std::string& folder, const 
   } else {
     model.config = shape_named(shape, option);
   }
-  model.config.num_scores = num_scores;
+  if (num_scores >= 0) model.config.num_scores = num_scores;
+  return model;
+}
+
+/// A reward model of another run: as many heads as it has, one if it is not here.
+PlannedModel finished_model(const std::string& role, const std::string& folder, const std::string& shape,
+                            const std::string& option) {
+  PlannedModel model = model_of(role, folder, shape, option, -1);
+  model.config.num_scores = std::max<std::int64_t>(1, model.config.num_scores);
   return model;
 }
 
@@ -36,7 +43,7 @@ PlannedModel reward_model(const std::string& name, const ObjectiveOptions& objec
 }
 
 void check_stages(const std::vector<std::string>& stages) {
-  const std::vector<std::string> known = {"sft", "love", "helpfulness", "safety", "policy", "validate"};
+  const std::vector<std::string> known = PlanOptions().stages;
   for (const std::string& stage : stages)
     if (std::find(known.begin(), known.end(), stage) == known.end()) {
       const std::string nearest = nearest_name(stage, known);
@@ -45,11 +52,24 @@ void check_stages(const std::vector<std::string>& stages) {
     }
 }
 
-void refuse_adapters(const std::string& stage, const TrainOptions& options) {
-  if (options.lora_rank > 0)
-    fail_input(concat(stage, ".lora_rank = ", options.lora_rank, " cannot be planned yet"),
-               "the formulas of work and traffic are those of training the weights themselves",
-               "plan without it: memory and work are then upper bounds");
+/// Witnesses and the judges' models, after the reference and the reward models.
+void add_other_scorers(const RunOptionsOfPlan& run, std::vector<PlannedScorer>& scorers) {
+  using Use = PlannedScorer::Use;
+  const PlanOptions& plan = run.plan;
+  const auto shape_or_model = [&](const std::string& shape) { return shape.empty() ? plan.model : shape; };
+  for (std::size_t i = 0; i < run.policy.witnesses.size(); ++i)
+    scorers.push_back({finished_model(concat("witness_", i + 1), run.policy.witnesses[i],
+                                      shape_or_model(plan.witness_model), "plan.witness_model"),
+                       Use::kWitness});
+  const JudgeOptions& judges = run.policy.judges;
+  const std::string judge_shape = shape_or_model(plan.judge_model);
+  constexpr double kJudgedWords = 2;  // how likely each of its two answers is
+  if (judges.has("model"))
+    scorers.push_back({model_of("judge_model", judges.model, judge_shape, "plan.judge_model", 0), Use::kJudge,
+                       plan.judge_tokens, kJudgedWords});
+  if (judges.has("score"))
+    scorers.push_back(
+        {finished_model("judge_score", judges.score_model, judge_shape, "plan.judge_model"), Use::kJudge});
 }
 
 /// Mean lengths that the run would cut off, of what is planned.
@@ -84,8 +104,9 @@ std::vector<PlannedModel> PlanInput::models() const {
   for (const PlannedTraining& training : trainings) all.push_back(training.model);
   if (has_policy || has_validate) {
     all.push_back(policy_model);
-    all.insert(all.end(), judges.begin() + 1, judges.end());
+    for (std::size_t i = 1; i < scorers.size(); ++i) all.push_back(scorers[i].model);
   }
+  all.insert(all.end(), audited.begin(), audited.end());
   return all;
 }
 
@@ -116,7 +137,6 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
   const auto add = [&](const std::string& name, const PlannedModel& model, const TrainOptions& options, double examples,
                        const char* option, StepExamples step) {
     if (!wanted(name)) return;
-    refuse_adapters(name, options);
     if (examples == 0) {
       input.left_out.push_back(concat(name, ": plan.", option, " = 0"));
       return;
@@ -125,6 +145,8 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
     step.micro_batch_tokens = options.micro_batch_tokens;
     step.trainable_layers = options.trainable_layers;
     input.trainings.push_back({model, options, step, examples});
+    LlamaConfig& config = input.trainings.back().model.config;
+    config = trained_config(config, options);
   };
   const auto policy_shape = [&] { return model_of("policy", run.model.base, plan.model, "plan.model", 0); };
   const bool rounds = wanted("policy") || wanted("validate");
@@ -145,22 +167,39 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
                             {"helpfulness", run.reward.helpfulness, plan.helpfulness_model, plan.helpfulness_pairs,
                              "helpfulness_pairs", pair},
                             {"safety", run.reward.safety, plan.safety_model, plan.safety_pairs, "safety_pairs", pair}};
-  if (rounds) input.judges.push_back({"reference", input.policy_model.shape, input.policy_model.config});
+  // The audit is of reward models that this run trains.
+  const double pairs = std::max(plan.helpfulness_pairs, plan.safety_pairs);
+  const bool audits = wanted("evaluate") && run.evaluate.audit_rows > 0 && plan.love_examples > 0 && pairs > 0;
+  if (rounds)
+    input.scorers.push_back({{"reference", input.policy_model.shape, input.policy_model.config},
+                             PlannedScorer::Use::kReference,
+                             0,
+                             plan.response_tokens});
   for (const Reward& reward : rewards) {
-    if (!rounds && !(wanted(reward.name) && reward.examples > 0)) continue;
+    const bool audited = audits && reward.examples > 0;
+    if (!rounds && !audited && !(wanted(reward.name) && reward.examples > 0)) continue;
     const PlannedModel model = reward_model(reward.name, reward.objective, reward.shape, run);
     add(reward.name, model, reward.objective.train, reward.examples, reward.option, reward.step);
-    if (rounds) input.judges.push_back(model);
+    if (rounds) input.scorers.push_back({model, PlannedScorer::Use::kReward});
+    if (audited) input.audited.push_back(model);
+  }
+  if (audits) {
+    input.audit_rows = static_cast<double>(run.evaluate.audit_rows);
+    input.audit_micro_batch_tokens = run.evaluate.micro_batch_tokens;
+  } else if (wanted("evaluate") && run.evaluate.audit_rows > 0) {
+    input.left_out.push_back("evaluate: its audit needs plan.love_examples, and pairs of helpfulness or safety");
+  }
+  if (rounds) add_other_scorers(run, input.scorers);
+  if (wanted("signals") && run.signals.enabled) {
+    const auto most = static_cast<double>(run.data.max_rows);
+    input.log_rows = most > 0 ? std::min(most, plan.interactions) : plan.interactions;
+    if (input.log_rows == 0) input.left_out.push_back("signals: plan.interactions = 0");
   }
   input.has_policy = wanted("policy");
-  if (input.has_policy) {
-    refuse_adapters("policy", run.policy.train);
-    const TaskSettings tasks(run.policy);
-    for (const auto& [task, setting] : tasks.all())
-      if (setting.num_samples != run.policy.num_samples)
-        fail_input(concat("policy.task_settings gives ", task, " its own num_samples"),
-                   "the plan counts policy.num_samples for every prompt", "plan with the largest of them for all");
-  }
+  if (input.has_policy && round_work(run.policy).is_bound)
+    input.assumed.push_back(
+        "every prompt has the largest num_samples of policy.task_settings: without their prompts the shares of tasks "
+        "are not known");
   if (input.has_policy && run.policy.warm_up_steps > 0) {
     add("policy", {"warm_up", input.policy_model.shape, input.policy_model.config},
         warm_up_training(run.policy, std::llround(plan.helpfulness_pairs)), plan.helpfulness_pairs,
@@ -172,7 +211,8 @@ PlanInput plan_input(const RunOptionsOfPlan& run) {
     input.options.held_out_prompts = std::min(plan.held_out_prompts, static_cast<double>(run.validate.max_prompts));
   input.has_validate = wanted("validate") && plan.held_out_prompts > 0;
   if (wanted("validate") && !input.has_validate) input.left_out.push_back("validate: plan.held_out_prompts = 0");
-  if (input.trainings.empty() && !input.has_policy && !input.has_validate)
+  if (input.trainings.empty() && !input.has_policy && !input.has_validate && input.log_rows == 0 &&
+      input.audit_rows == 0)
     fail_input("nothing is planned", "every stage of plan.stages lacks its examples",
                "set plan.love_examples, plan.helpfulness_pairs, plan.safety_pairs or plan.sft_examples");
   return input;

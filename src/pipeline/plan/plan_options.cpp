@@ -57,6 +57,17 @@ void describe_machine(PlanOptions& options, OptionTable& table) {
             {.text = "of a collective with nothing in it", .unit = "microseconds", .low = 0, .high = 1e6});
   table.add("file_system_gb_per_second", &options.file_system_gb_per_second,
             {.text = "speed at which all ranks together write a checkpoint", .unit = "GB/s", .low = 1e-3, .high = 1e5});
+  table.add("log_lines_per_second", &options.log_lines_per_second,
+            {.text = "lines of the log that a rank unpacks; every rank unpacks them all. As measured with 1.5 kB a "
+                     "line on a core",
+             .unit = "lines/s",
+             .low = 1,
+             .high = 1e9});
+  table.add("log_rows_per_second", &options.log_rows_per_second,
+            {.text = "rows of the log that a rank reads and counts, of its share; measured as before",
+             .unit = "rows/s",
+             .low = 1,
+             .high = 1e9});
   table.add("program_gb", &options.program_gb,
             {.text = "memory of a rank that libraries, contexts and their buffers take", .unit = "GB", .low = 0});
   table.add("spare_share", &options.spare_share,
@@ -72,15 +83,20 @@ void describe_models(PlanOptions& options, OptionTable& table) {
   model("love_model", &options.love_model, "shape where love.base has none; empty: as the model");
   model("helpfulness_model", &options.helpfulness_model, "shape where helpfulness.base has none; empty: as the model");
   model("safety_model", &options.safety_model, "shape where safety.base has none; empty: as the model");
+  model("witness_model", &options.witness_model,
+        "shape of the policy.witnesses that are not here; empty: as the model");
+  model("judge_model", &options.judge_model, "shape of the judges' models that are not here; empty: as the model");
 }
 
 void describe_data(PlanOptions& options, OptionTable& table) {
-  table.add("stages", &options.stages,
-            {.text = "what is planned: sft, love, helpfulness, safety, policy, validate; a trained stage without "
-                     "examples is left out"});
+  table.add(
+      "stages", &options.stages,
+      {.text = "what is planned: signals, sft, love, helpfulness, safety, evaluate (its audit), policy, validate; "
+               "a stage without rows or examples is left out"});
   const auto count = [&](const char* key, double* target, const char* text, const char* unit) {
     table.add(key, target, {.text = text, .unit = unit, .low = 0, .high = 1e12});
   };
+  count("interactions", &options.interactions, "rows of the log that the signals stage reads", "rows");
   count("sft_examples", &options.sft_examples, "trained on in an epoch", "examples");
   count("love_examples", &options.love_examples, "trained on in an epoch", "examples");
   count("helpfulness_pairs", &options.helpfulness_pairs, "trained on in an epoch", "pairs");
@@ -94,6 +110,8 @@ void describe_data(PlanOptions& options, OptionTable& table) {
   tokens("prompt_tokens", &options.prompt_tokens, "mean length of a prompt");
   tokens("response_tokens", &options.response_tokens,
          "mean length of a response; the longest is policy.max_new_tokens");
+  tokens("judge_tokens", &options.judge_tokens,
+         "of policy.judge_question and its template, beside prompt and response");
 }
 
 }  // namespace

@@ -8,7 +8,9 @@ namespace {
 /// All stages but the policy's, which alone depends on the placement.
 RunPlan without_policy(const PlanInput& input, const PlanLayout& layout) {
   RunPlan plan{.layout = layout};
+  if (input.log_rows > 0) plan.stages.push_back(plan_signals(input, layout));
   for (const PlannedTraining& training : input.trainings) plan.stages.push_back(plan_training(training, input, layout));
+  if (input.audit_rows > 0) plan.stages.push_back(plan_evaluate(input, layout));
   if (input.has_validate) plan.stages.push_back(plan_validate(input, layout));
   return plan;
 }
@@ -16,8 +18,7 @@ RunPlan without_policy(const PlanInput& input, const PlanLayout& layout) {
 RunPlan with_policy(RunPlan plan, const PlanInput& input, JudgePlacement placement) {
   plan.placement = placement;
   if (input.has_policy)
-    plan.stages.insert(plan.stages.begin() + static_cast<std::ptrdiff_t>(input.trainings.size()),
-                       plan_policy(input, plan.layout, placement));
+    plan.stages.insert(plan.stages.end() - (input.has_validate ? 1 : 0), plan_policy(input, plan.layout, placement));
   const Machine& machine = input.machine;
   plan.limit_bytes = machine.memory.value() - machine.program.value() - machine.spare.value();
   for (const StagePlan& stage : plan.stages) {
@@ -28,6 +29,11 @@ RunPlan with_policy(RunPlan plan, const PlanInput& input, JudgePlacement placeme
 }
 
 }  // namespace
+
+const StagePlan* RunPlan::stage(const std::string& name) const {
+  const auto found = std::ranges::find(stages, name, &StagePlan::name);
+  return found == stages.end() ? nullptr : &*found;
+}
 
 RunPlan plan_run(const PlanInput& input, const PlanLayout& layout, JudgePlacement placement) {
   return with_policy(without_policy(input, layout), input, placement);
@@ -65,7 +71,7 @@ std::vector<BetterMicroBatch> better_micro_batches(const PlanInput& input, const
   for (std::size_t s = 0; s < num_trained; ++s) {
     const bool is_policy = s == input.trainings.size();
     if (!is_policy && input.trainings[s].preference) continue;  // its micro-batches are the policy's
-    const StagePlan& stage = chosen.stages[s];
+    const StagePlan& stage = *chosen.stage(is_policy ? "policy" : input.trainings[s].model.role);
     PlanInput other = input;
     std::int64_t& tokens =
         is_policy ? other.policy.train.micro_batch_tokens : other.trainings[s].step.micro_batch_tokens;

@@ -55,9 +55,7 @@ std::string table(const PlanInput& input, const RunPlan& plan) {
 
 /// Of the rounds of one love weight.
 double policy_hours(const PlanInput& input, const RunPlan& plan) {
-  const auto policy = std::find_if(plan.stages.begin(), plan.stages.end(),
-                                   [](const StagePlan& stage) { return stage.name == "policy"; });
-  return static_cast<double>(input.policy.rounds) * policy->step_seconds.value() / kHour;
+  return static_cast<double>(input.policy.rounds) * plan.stage("policy")->step_seconds.value() / kHour;
 }
 
 std::string next_plans(const PlanInput& input, const std::vector<RunPlan>& plans) {
@@ -143,9 +141,10 @@ constexpr const char* kConventions =
     "  A collective on n ranks: an all-reduce moves 2 (n - 1) / n of its bytes, an all-gather and a reduce-scatter "
     "(n - 1) / n.\n"
     "  The efficiencies are assumptions until they are measured and given in [plan].\n"
-    "  Not counted: the dataset stage, evaluation on held-out rows, saving of model folders, single numbers that "
-    "travel "
-    "(losses, norms),\n  waiting for the slowest rank. Documents have their mean length.\n";
+    "  With adapters operations that count are those that their gradients need: backward to the states, and to them.\n"
+    "  Not counted: the dataset stage, candidates of evaluate, measures on held-out rows, saving of model folders, "
+    "single\n  numbers that travel (losses, norms), waiting for the slowest rank. Documents have their mean length, "
+    "and every\n  prompt is judged.\n";
 
 }  // namespace
 
@@ -168,6 +167,7 @@ std::string plan_text(const PlanInput& input, const std::vector<RunPlan>& plans,
     text += format("  policy: %zu love weights, %.2f hours each; as jobs of their own they run side by side\n", weights,
                    policy_hours(input, chosen));
   for (const std::string& left_out : input.left_out) text += "  left out: " + left_out + "\n";
+  for (const std::string& assumed : input.assumed) text += "  assumed: " + assumed + "\n";
   text += "\nThe next:\n" + next_plans(input, plans);
   if (input.has_policy)
     text += "\nModels that score in the policy stage, the best of each:\n" + placements(input, plans);

@@ -26,7 +26,8 @@ PlannedTraffic gathered_weights(const ModelOnLayout& m) {
   const ShapeSymbols& s = m.shape;
   const Quantity head_bytes = m.config.num_scores > 0 ? Quantity(kFloatBytes) : m.compute_bytes;
   return {Axis::kShard, Collective::kAllGather, 2 * s.L + 3,
-          m.compute_bytes * s.L * s.layer_matrices / m.tensor + head_bytes * m.head +
+          m.compute_bytes * s.L * s.layer_matrices / m.tensor +
+              m.compute_bytes * (m.trained_layers * m.layer_adapters) + head_bytes * m.head +
               kFloatBytes * (m.embedding + (2 * s.L + 1) * s.D),
           "weights, forward"};
 }
@@ -36,13 +37,15 @@ PlannedTraffic gathered_again(const ModelOnLayout& m) {
   const ShapeSymbols& s = m.shape;
   const Quantity parts = 2 * m.trained_layers;
   return {Axis::kShard, Collective::kAllGather, parts,
-          m.compute_bytes * m.trained_layers * s.layer_matrices / m.tensor + kFloatBytes * parts * s.D,
+          m.compute_bytes * m.trained_layers * s.layer_matrices / m.tensor +
+              m.compute_bytes * (m.trained_layers * m.layer_adapters) + kFloatBytes * parts * s.D,
           "weights, backward"};
 }
 
 /// Gradients of one micro-batch, part by part; both uses of a tied embedding together.
 PlannedTraffic scattered_gradients(const ModelOnLayout& m) {
-  Quantity calls = 2 * m.trained_layers + 1;
+  Quantity calls = 2 * m.trained_layers;
+  if (!m.has_adapters()) calls = calls + 1;  // the last norm
   if (m.trains_embedding) calls = calls + 1;
   if (m.trains_head && (m.config.num_scores > 0 || !m.config.tie_word_embeddings)) calls = calls + 1;
   return {Axis::kShard, Collective::kReduceScatter, calls, m.travel_bytes * m.trained_local,
@@ -67,7 +70,14 @@ std::vector<PlannedTraffic> micro_batch_traffic(const ModelOnLayout& m, const Pl
     if (any_again)
       traffic.push_back(state_sums(m, layers_again ? 2 * m.trained_layers : 1 * m.trained_layers, load.tokens,
                                    "outputs that are computed again"));
-    traffic.push_back(state_sums(m, 2 * m.trained_layers, load.tokens, "gradients of the inputs of both parts"));
+    Quantity inputs = 2 * m.trained_layers;
+    if (m.has_adapters() && !layers_again) inputs = inputs - 1;  // nothing is trained below the first of them
+    traffic.push_back(state_sums(m, inputs, load.tokens, "gradients of the inputs of both parts"));
+    if (m.has_adapters()) {
+      const Quantity sides = 7 * m.trained_layers;
+      traffic.push_back({Axis::kTensor, Collective::kAllReduce, sides, kFloatBytes * sides * m.rank * m.shape.D,
+                         "gradients of the undivided sides of adapters"});
+    }
     if (m.config.num_scores == 0) traffic.push_back(state_sums(m, 1, load.rows, "gradient of the head's input"));
   }
   if (layout.divides_weights()) {
@@ -103,8 +113,15 @@ std::vector<PlannedTraffic> end_of_step_traffic(const ModelOnLayout& m, const Pl
 
 std::vector<PlannedTraffic> weights_for_generation_traffic(const ModelOnLayout& m, const PlanLayout& layout) {
   if (!layout.divides_weights()) return {};
-  return {{Axis::kShard, Collective::kAllGather, number(m.counts.parameters),
-           m.compute_bytes * m.matrices + kFloatBytes * (m.local - m.matrices), "weights for generation"}};
+  if (!m.has_adapters())
+    return {{Axis::kShard, Collective::kAllGather, number(m.counts.parameters),
+             m.compute_bytes * m.matrices + kFloatBytes * (m.local - m.matrices), "weights for generation"}};
+  constexpr std::int64_t kOfLayer = 14;  // A and B of seven matrices: they come with these, all in float32
+  const Quantity merged = m.trained_layers * (m.shape.layer_matrices / m.tensor + m.layer_adapters);
+  return {{Axis::kShard, Collective::kAllGather,
+           number(m.counts.parameters - kOfLayer * (m.config.num_layers - m.config.lora.first_layer)),
+           m.compute_bytes * (m.matrices - merged) + kFloatBytes * (m.local - m.matrices + merged),
+           "weights for generation, adapters to be merged"}};
 }
 
 std::vector<PlannedTraffic> decode_traffic(const ModelOnLayout& m, const PlanLayout& layout,

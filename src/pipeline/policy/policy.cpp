@@ -16,6 +16,7 @@
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/policy/baseline.hpp"
 #include "rluf/pipeline/policy/policy_optimizers.hpp"
+#include "rluf/pipeline/policy/policy_to_train.hpp"
 #include "rluf/pipeline/policy/task_settings.hpp"
 #include "rluf/pipeline/policy/warm_up.hpp"
 #include "rluf/pipeline/reward/reward_model.hpp"
@@ -341,7 +342,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
                          comm,
                          {tasks.begin(), tasks.end()}};
     setting.watching = &watching;
-    Llama policy = reference->clone();
+    Llama policy = policy_to_train(*reference, options.train);
     double* lowered = nullptr;
     for (Objective& objective : objectives)
       if (objective.name == "love") lowered = &objective.weight;

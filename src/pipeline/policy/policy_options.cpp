@@ -215,8 +215,9 @@ std::int64_t generation_memory_bytes(const PolicyOptions& options, const DataOpt
 
 std::int64_t policy_memory_bytes(const PolicyOptions& options, const DataOptions& data, const StageContext& context) {
   const LlamaConfig config = LlamaConfig::from_folder(starting_model(options.base, context));
+  const std::int64_t shared = options.train.lora_rank > 0 ? weight_bytes(config) : 0;  // with the reference
   return generation_memory_bytes(options, data, context) +
-         training_memory_bytes(config, options.train, context.grid.world.size());
+         training_memory_bytes(config, options.train, context.grid.world.size()) - shared;
 }
 
 std::string policy_name(double love_weight) {

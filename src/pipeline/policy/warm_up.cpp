@@ -7,6 +7,7 @@
 #include "rluf/core/log.hpp"
 #include "rluf/model/scoring.hpp"
 #include "rluf/pipeline/dataset/examples.hpp"
+#include "rluf/pipeline/policy/policy_to_train.hpp"
 #include "rluf/pipeline/policy/term_loss.hpp"
 
 namespace rluf {
@@ -76,7 +77,6 @@ std::string warm_up(const PolicyOptions& options, const std::string& base, const
     reference->set_compute_type(compute_type(context.model));
     text = load_model_text(base, context.model);
   });
-  Llama model = reference->clone();
   const std::int64_t num_pairs = pairs.chosen().size();
   std::vector<std::int64_t> num_tokens;
   for (std::size_t i = 0; i < static_cast<std::size_t>(num_pairs); ++i)
@@ -92,6 +92,7 @@ std::string warm_up(const PolicyOptions& options, const std::string& base, const
       offline_dpo_loss([&](const std::vector<std::int64_t>& examples) { return documents_of(pairs, examples); },
                        options.dpo_beta, *reference);
   const TrainOptions training = warm_up_training(options, num_pairs);
+  Llama model = policy_to_train(*reference, training);
   const auto averages = train(model, plan, training, loss, comm, context.directory);
   table = held_out_margins(held_out, model, *reference, options.train.micro_batch_tokens, comm);
   table["pairs"] = num_pairs;

@@ -135,10 +135,16 @@ UserLog read_user_log(const std::string& path, std::int64_t max_rows, const std:
                       const std::string& retention, const Communicator& comm) {
   InteractionReader reader(user_key, retention);
   std::vector<Interaction> mine;
+  const std::int64_t read =
+      for_each_shared_row(path, max_rows, "signals", comm,
+                          [&](std::int64_t line, const Json& row) { mine.push_back(reader.read(row, path, line)); });
+  UserLog log = user_log_of(reader, std::move(mine), comm);
+  log.read = read;
+  return log;
+}
+
+UserLog user_log_of(const InteractionReader& reader, std::vector<Interaction> mine, const Communicator& comm) {
   UserLog log;
-  log.read = for_each_shared_row(path, max_rows, "signals", comm, [&](std::int64_t line, const Json& row) {
-    mine.push_back(reader.read(row, path, line));
-  });
   agree_on_signals(reader, mine, log, comm);
   agree_on_use_cases(reader, mine, log, comm);
   log.rows = dealt_by_user(std::move(mine), comm);

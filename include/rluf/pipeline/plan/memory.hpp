@@ -20,8 +20,8 @@ struct Memory {
 
 /// Bytes of one layer's activations for one token on a rank. What of a layer the backward pass needs: the two norms'
 /// inputs and factors in float32; their outputs, queries, keys, values, attention's output and log-sums, gate, up,
-/// silu(gate) and the product in the compute type. selective keeps of the feed-forward part its input
-/// only; layers keeps the layer's input only.
+/// silu(gate) and the product in the compute type; with adapters what goes from A to B. selective keeps of the
+/// feed-forward part its input only; layers keeps the layer's input only.
 Quantity layer_activation_bytes(const ModelOnLayout& model, Recompute kind);
 /// The slice of logits that stands in memory at once, with what it is made of or into, both float32. @unit bytes
 Quantity logits_bytes(const ModelOnLayout& model, const Quantity& rows);

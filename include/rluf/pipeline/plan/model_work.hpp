@@ -4,8 +4,7 @@
 #include <span>
 #include <vector>
 
-#include "rluf/pipeline/plan/layout.hpp"
-#include "rluf/pipeline/plan/model_shape.hpp"
+#include "rluf/pipeline/plan/model_on_layout.hpp"
 
 namespace rluf {
 
@@ -28,10 +27,10 @@ struct Work {
 };
 
 /// Forward and backward. The attention's backward pass computes the scores again (five products for two), so does the
-/// head with its logits. @source FlashAttention (arXiv 2205.14135) for the five products
-Work training_work(const LlamaConfig& config, const ShapeSymbols& shape, const Workload& load,
-                   std::int64_t trainable_layers, Recompute recompute);
+/// head with its logits. Beside adapters a matrix takes no gradient, and in the first layer that has them its input
+/// takes none. @source FlashAttention (arXiv 2205.14135) for the five products
+Work training_work(const ModelOnLayout& model, const Workload& load, Recompute recompute);
 /// Forward only, for scores or log-probabilities.
-Work forward_work(const LlamaConfig& config, const ShapeSymbols& shape, const Workload& load);
+Work forward_work(const ModelOnLayout& model, const Workload& load);
 
 }  // namespace rluf

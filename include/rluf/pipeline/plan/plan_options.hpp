@@ -17,13 +17,16 @@ struct PlanOptions {
   double host_memory_gb_per_second = 50;
   double matrix_efficiency = 0.65, attention_efficiency = 0.4, memory_efficiency = 0.85, network_efficiency = 0.8;
   double collective_microseconds = 20, file_system_gb_per_second = 10;
+  double log_lines_per_second = 80000, log_rows_per_second = 40000;
   double overlap = 0, program_gb = 2, spare_share = 0.05;
 
-  std::vector<std::string> stages = {"sft", "love", "helpfulness", "safety", "policy", "validate"};
-  std::string model = "", love_model = "", helpfulness_model = "", safety_model = "";
-  double sft_examples = 0, love_examples = 0, helpfulness_pairs = 0, safety_pairs = 0;
+  std::vector<std::string> stages = {"signals", "sft",      "love",   "helpfulness",
+                                     "safety",  "evaluate", "policy", "validate"};
+  std::string model = "", love_model = "", helpfulness_model = "", safety_model = "", witness_model = "",
+              judge_model = "";
+  double interactions = 0, sft_examples = 0, love_examples = 0, helpfulness_pairs = 0, safety_pairs = 0;
   double prompts = 0, held_out_prompts = 0;
-  double love_tokens = 512, prompt_tokens = 256, response_tokens = 128;
+  double love_tokens = 512, prompt_tokens = 256, response_tokens = 128, judge_tokens = 40;
 
   bool search = true;
   std::string placement = "auto";

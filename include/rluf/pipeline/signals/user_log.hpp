@@ -28,6 +28,9 @@ struct UserLog {
 UserLog read_user_log(const std::string& path, std::int64_t max_rows, const std::string& user_key,
                       const std::string& retention, const Communicator& comm);
 
+/// The same of the rows that this rank has read. @collective
+UserLog user_log_of(const InteractionReader& reader, std::vector<Interaction> mine, const Communicator& comm);
+
 /// Runs action(rows of one user, in order of time) for every user.
 void for_each_user(std::span<const Interaction> rows, const std::function<void(std::span<const Interaction>)>& action);
 void for_each_user(std::span<Interaction> rows, const std::function<void(std::span<Interaction>)>& action);
