@@ -101,9 +101,12 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
 
 Quantity forward_bytes(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load) {
   const Quantity copies = layout.divides_weights() ? Quantity(2) : Quantity(1);
-  return m.compute_bytes * (copies * m.block + m.head) +
-         load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
-         logits_bytes(m, load.rows);
+  const Quantity layers =
+      m.compute_bytes * (copies * m.block + m.head) +
+      load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
+      logits_bytes(m, load.rows);
+  // The embedding is gathered in float32, before everything else.
+  return layout.divides_weights() ? max(layers, copies * kFloatBytes * m.embedding) : layers;
 }
 
 }  // namespace rluf
