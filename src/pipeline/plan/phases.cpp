@@ -150,7 +150,11 @@ std::string of_model(const PlannedModel& model) { return concat(" (", title_of(m
 }  // namespace
 
 std::string title_of(const PlannedModel& model) {
-  return concat(model.shape, " with a ", model.config.num_scores > 0 ? "score" : "language-model", " head");
+  const std::int64_t scores = model.config.num_scores;
+  const std::string head = scores > 1    ? concat(scores, " score heads")
+                           : scores == 1 ? "a score head"
+                                         : "a language-model head";
+  return concat(model.shape, " with ", head);
 }
 
 Phase training_step(const PlannedModel& model, const StepExamples& step, const PlanSetting& setting) {
