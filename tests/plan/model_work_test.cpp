@@ -114,25 +114,26 @@ class ModelWork : public testing::TestWithParam<std::tuple<std::int64_t, bool, s
 TEST_P(ModelWork, OperationsAreTheOnesThatRun) {
   const auto [scores, tied, trainable_layers, rank] = GetParam();
   const TrainOptions options{.trainable_layers = trainable_layers, .lora_rank = rank};
+  const std::int64_t ranks = Communicator::world().size(), tensor_ranks = ranks > 1 ? 2 : 1;
+  const ProcessGrid grid = ProcessGrid::make(1, tensor_ranks);
   for (const Recompute recompute : {Recompute::kNone, Recompute::kSelective, Recompute::kLayers}) {
-    const Communicator self = Communicator::self();
-    const ProcessGrid grid = ProcessGrid::make(1, 1);
-    Llama model(tiny(scores, tied), 3, torch::kCPU, make_layout({1, 1, 1, name_of(recompute)}, grid));
+    Llama model(tiny(scores, tied), 3, torch::kCPU, make_layout({1, tensor_ranks, 1, name_of(recompute)}, grid));
     make_trainable(model, options, 1);
     const LlamaConfig config = trained_config(tiny(scores, tied), options);
     const Workload load = Workload::of(kLengths, scores > 0 ? 0 : 4);
-    const ModelOnLayout symbols = on_one_rank(config, trainable_layers);
+    const PlanLayout layout{.ranks = ranks, .ranks_per_node = ranks, .tensor = tensor_ranks};
+    const ModelOnLayout symbols = model_on(config, layout, trainable_layers, 4, 8);
     const Work work = training_work(symbols, load, recompute);
     OperationCount count;
     run(model, true);
-    EXPECT_EQ(count.matrices, work.matrices.value()) << name_of(recompute);
-    EXPECT_EQ(count.attention, work.attention.value()) << name_of(recompute);
+    const double matrices = grid.tensor.all_reduce(count.matrices), attention = grid.tensor.all_reduce(count.attention);
+    EXPECT_EQ(matrices, work.matrices.value()) << name_of(recompute);
+    EXPECT_EQ(attention, work.attention.value()) << name_of(recompute);
     // Without recomputation of states or logits all that runs is useful; attention's backward pass counts four of five.
-    if (recompute != Recompute::kNone) continue;
+    if (recompute != Recompute::kNone || ranks > 1) continue;
     const double head = scores > 0 ? 0 : 2.0 * 4 * 97 * 32;
-    EXPECT_NEAR(
-        work.useful.value(),
-        count.matrices - head + count.attention - 2 * load.pairs.value() * 4 * 6 * symbols.trained_layers.value(), 1);
+    EXPECT_NEAR(work.useful.value(),
+                matrices - head + attention - 2 * load.pairs.value() * 4 * 6 * symbols.trained_layers.value(), 1);
   }
   Llama model(tiny(scores, tied), 3, torch::kCPU);
   make_trainable(model, options, 1);

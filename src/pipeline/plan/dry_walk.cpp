@@ -180,23 +180,28 @@ class Walk {
     ready.logits(ready.transform(tokens_S, tokens_S, attend));
   }
 
-  static std::vector<Document> micro_batch_of(double documents, double tokens_each, double rows_each,
-                                              std::int64_t micro_batch_tokens) {
+  /// A micro-batch to be scored, in documents as long as the model allows: their number costs time here, bytes nowhere.
+  static std::vector<Document> micro_batch_of(const LlamaConfig& config, double documents, double tokens_each,
+                                              double rows_each, std::int64_t micro_batch_tokens) {
     const double fit = std::floor(static_cast<double>(micro_batch_tokens) / tokens_each);
-    return documents_of(std::llround(std::min(std::max(1.0, fit), documents)), tokens_each, rows_each);
+    const double count = std::min(std::max(1.0, fit), documents);
+    const double pieces = std::ceil(count * tokens_each / static_cast<double>(config.max_position_embeddings));
+    return documents_of(std::llround(pieces), count * tokens_each / pieces, count * rows_each / pieces);
   }
 
-  /// A micro-batch as a model that scores reads it.
+  /// The same as a model reads it that scores responses.
   std::vector<Document> judged(const PlannedScorer& scorer, double documents, std::int64_t micro_batch_tokens) const {
     const PlanOptions& plan = input_.options;
-    return micro_batch_of(documents, plan.prompt_tokens + plan.response_tokens + scorer.more_tokens, scorer.rows_each,
+    return micro_batch_of(scorer.model.config, documents,
+                          plan.prompt_tokens + plan.response_tokens + scorer.more_tokens, scorer.rows_each,
                           micro_batch_tokens);
   }
 
   void evaluate() {
     begin_stage();
-    const auto rows = micro_batch_of(input_.audit_rows, input_.options.love_tokens, 0, input_.audit_micro_batch_tokens);
-    for (const PlannedModel& model : input_.audited) score(made(model.config), rows);
+    for (const PlannedModel& model : input_.audited)
+      score(made(model.config), micro_batch_of(model.config, input_.audit_rows, input_.options.love_tokens, 0,
+                                               input_.audit_micro_batch_tokens));
     end_stage("evaluate");
   }
 

@@ -112,9 +112,13 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
 }
 
 Quantity forward_bytes(const ModelOnLayout& m, const PlanLayout& layout, const Workload& load) {
-  return m.compute_bytes * ((layout.divides_weights() ? gathered_weights(m, layout) : 1 * m.block) + m.head) +
-         load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
-         logits_bytes(m, load.rows);
+  const Quantity weights = layout.divides_weights() ? gathered_weights(m, layout) : 1 * m.block;
+  const Quantity layers =
+      m.compute_bytes * (weights + m.head) +
+      load.tokens * (layer_activation_bytes(m, Recompute::kNone) + m.shape.D * (kFloatBytes + m.compute_bytes)) +
+      logits_bytes(m, load.rows);
+  // The embedding is gathered in float32, before everything else.
+  return layout.divides_weights() ? max(layers, 2 * kFloatBytes * m.embedding) : layers;
 }
 
 }  // namespace rluf

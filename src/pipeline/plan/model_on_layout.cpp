@@ -38,10 +38,10 @@ ModelOnLayout model_on(const LlamaConfig& config, const PlanLayout& layout, std:
   m.embedding = counted("P_embedding_here", ceil(s.embedding / T), m.counts.embedding);
   m.head = (scores ? s.head : 1 * m.embedding).as("P_head_here");
   if (adapters) {
-    m.rank = number("r", config.lora.rank);
-    m.attention_adapters = (m.rank * (4 * s.D + 2 * s.K * (s.H + s.G) / T)).as("q_attention");
-    m.feed_forward_adapters = (m.rank * (3 * s.D + 3 * s.F / T)).as("q_feed_forward");
-    m.layer_adapters = (m.attention_adapters + m.feed_forward_adapters).as("q");
+    m.rank = number("r_lora", config.lora.rank);
+    m.attention_adapters = (m.rank * (4 * s.D + 2 * s.K * (s.H + s.G) / T)).as("p_lora_attention");
+    m.feed_forward_adapters = (m.rank * (3 * s.D + 3 * s.F / T)).as("p_lora_feed_forward");
+    m.layer_adapters = (m.attention_adapters + m.feed_forward_adapters).as("p_lora");
   }
   const Quantity all_adapters = m.trained_layers * m.layer_adapters;
   m.block = (adapters ? max(s.attention_matrices / T + m.attention_adapters,

@@ -63,7 +63,9 @@ Work training_work(const ModelOnLayout& m, const Workload& load, Recompute recom
   const Quantity attention_again("again", recompute == Recompute::kLayers ? 1 : 0);
   // The language head takes no gradient where it is an embedding that is not trained, or beside adapters.
   const Quantity head_useful("u_head", m.trains_head ? 3 : 2);
-  const Quantity head_executed("x_head", head_useful.value() + (m.config.num_scores > 0 ? 0 : 1));
+  // Every rank of the tensor axis has score heads whole.
+  const bool scores = m.config.num_scores > 0;
+  const Quantity head_executed("x_head", scores ? head_useful.value() * m.tensor.value() : head_useful.value() + 1);
   Work work;
   work.figures = forward_figures(f);
   const auto backward = [&](const Quantity& adapters) { return m.has_adapters() ? p + 3 * adapters : 2 * p; };
@@ -71,7 +73,7 @@ Work training_work(const ModelOnLayout& m, const Workload& load, Recompute recom
   if (m.has_adapters()) {
     const Quantity inputs = s.D * s.K * (s.H + 2 * s.G);  // of query, key and value
     if (recompute != Recompute::kLayers) executed = executed - (inputs + 3 * m.tensor * m.rank * s.D);
-    const Quantity whole = (m.rank * (7 * s.D + 2 * s.K * (s.H + s.G) + 3 * s.F)).as("q_whole");
+    const Quantity whole = (m.rank * (7 * s.D + 2 * s.K * (s.H + s.G) + 3 * s.F)).as("p_lora_whole");
     work.figures.push_back({"adapters of a layer, each part once", whole});
     const Quantity useful = s.L * p + trained * backward(whole) - (inputs + 3 * m.rank * s.D);
     work.useful = 2 * load.tokens * useful + 4 * load.pairs * s.H * s.K * (s.L + 2 * trained);
@@ -85,7 +87,9 @@ Work training_work(const ModelOnLayout& m, const Workload& load, Recompute recom
       {"matrices of a layer that the backward pass multiplies by again", again},
       {"attention that it computes again (1) or not (0)", attention_again},
       {"products of the head that count: forward, and backward to states and weights", head_useful},
-      {"products of the head that are executed: also its logits again", head_executed},
+      {scores ? "products of the head that are executed: on each rank of the tensor axis"
+              : "products of the head that are executed: also its logits again",
+       head_executed},
       {m.has_adapters() ? "executed: matrices, backward to states, adapters also to themselves; none below them"
                         : "executed: matrices, backward twice the forward",
        work.matrices, "FLOP"},
@@ -100,7 +104,7 @@ Work training_work(const ModelOnLayout& m, const Workload& load, Recompute recom
 Work forward_work(const ModelOnLayout& m, const Workload& load) {
   const Forward f = forward(m, load);
   Work work;
-  work.matrices = (f.matrices + f.head).as("x_matrices");
+  work.matrices = (f.matrices + (m.config.num_scores > 0 ? m.tensor * f.head : 1 * f.head)).as("x_matrices");
   work.attention = f.attention;
   work.useful = (f.matrices + f.attention + f.head).as("f_useful");
   work.figures = forward_figures(f);

@@ -97,6 +97,19 @@ Quantity merging_seconds(const ModelOnLayout& m, const Machine& machine) {
   return matrices * (2 * m.rank / machine.matrix_rate + (2 * kFloatBytes + cast) / machine.memory_rate);
 }
 
+/// What one axis carries in a step: `rounds` times what a round does, and what the end does.
+Quantity bytes_of_step(Axis axis, const Quantity& rounds, const std::vector<PlannedTraffic>& micro_batch,
+                       const std::vector<PlannedTraffic>& end) {
+  const auto sum = [&](const std::vector<PlannedTraffic>& traffic, const std::string& name) {
+    Quantity bytes = 0;
+    for (std::size_t i = 0; i < traffic.size(); ++i)
+      if (traffic[i].axis == axis) bytes = bytes + Quantity(concat("B_", name, "_", i + 1), traffic[i].bytes.value());
+    return bytes;
+  };
+  const bool tensor = axis == Axis::kTensor;
+  return rounds * sum(on_axis(micro_batch, tensor), tensor ? "tensor" : "shard") + sum(end, "end");
+}
+
 /// A micro-batch on every replica.
 struct Round {
   Quantity compute, memory, tensor, shard, hidden, seconds;
@@ -137,7 +150,11 @@ std::string of_model(const PlannedModel& model) { return concat(" (", title_of(m
 }  // namespace
 
 std::string title_of(const PlannedModel& model) {
-  return concat(model.shape, " with a ", model.config.num_scores > 0 ? "score" : "language-model", " head");
+  const std::int64_t scores = model.config.num_scores;
+  const std::string head = scores > 1    ? concat(scores, " score heads")
+                           : scores == 1 ? "a score head"
+                                         : "a language-model head";
+  return concat(model.shape, " with ", head);
 }
 
 Phase training_step(const PlannedModel& model, const StepExamples& step, const PlanSetting& setting) {
@@ -165,8 +182,15 @@ Phase training_step(const PlannedModel& model, const StepExamples& step, const P
                           castings * cast_bytes(m, layout) + adding_bytes(m, layout))
                              .as("B_memory");
   phase.figures.push_back({"element-wise work of a layer on a token", elementwise, "B"});
-  const Round round = add_round(work, moved, micro_batch_traffic(m, layout, load), m, setting, phase.figures);
-  const Quantity end = add_traffic_figures(end_of_step_traffic(m, layout), "end", machine, layout, phase.figures);
+  const auto micro_batch = micro_batch_traffic(m, layout, load), ending = end_of_step_traffic(m, layout);
+  const Round round = add_round(work, moved, micro_batch, m, setting, phase.figures);
+  const Quantity end = add_traffic_figures(ending, "end", machine, layout, phase.figures);
+  for (const Axis axis : {Axis::kTensor, Axis::kShard, Axis::kData, Axis::kReplicas}) {
+    const Quantity bytes = bytes_of_step(axis, rounds.rounds, micro_batch, ending);
+    if (bytes.value() > 0)
+      phase.figures.push_back({concat("the step, ", name_of(axis), " axis: bytes of all its collectives"),
+                               bytes.as(concat("B_step_", name_of(axis))), "B"});
+  }
   const Quantity adamw =
       (layout.optimizer_on_host ? 28 * m.moments / machine.host_memory_rate + 8 * m.moments / machine.host_rate
                                 : 28 * m.moments / machine.memory_rate)

@@ -305,6 +305,7 @@ StagePlan plan_validate(const PlanInput& input, const PlanLayout& layout) {
   const PlannedScorer& reference = input.scorers.front();
   const ModelOnLayout arm = model_on(reference.model.config, layout, -1, input.compute_bytes, 8);
   const Quantity arm_bytes = (4 * (layout.divides_weights() ? arm.own : arm.local)).as("m_arm");
+  generate.figures.push_back({"the arm's weights, float32", arm_bytes, "B"});
   stage.peak_bytes = (arm_bytes + judging.lasting + max(generate.bytes, judged)).as("m_peak");
   const Quantity rate = (Quantity("Q", prompts) * Quantity("N", samples) *
                          Quantity("response_tokens", input.options.response_tokens) / (generate.seconds * ranks))
@@ -314,7 +315,6 @@ StagePlan plan_validate(const PlanInput& input, const PlanLayout& layout) {
                    {"an arm", stage.step_seconds, "s"},
                    {"policies and the reference", stage.steps},
                    {"generated tokens a second and rank", rate, "tokens/s"},
-                   {"the arm's weights, float32", arm_bytes, "B"},
                    {"besides the models, while they score", judged, "B"}};
   add_totals(stage, input, ranks);
   stage.bound = generate.seconds.value() > score.value() ? "generate: " + generate.bound

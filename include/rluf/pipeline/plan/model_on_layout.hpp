@@ -14,7 +14,7 @@ struct ModelOnLayout {
   bool trains_embedding = true, trains_head = true;
   bool keeps_normalised = false;  ///< LibTorch on CPUs also keeps the norms' states before their gains
   Quantity trained_layers;        ///< L_trained
-  Quantity rank = 0;              ///< r of the adapters; 0: none
+  Quantity rank = 0;              ///< r_lora of the adapters; 0: none
   /// Elements of a layer's adapters here, of both parts and together: what stands on the undivided side of a matrix is
   /// whole on each rank of the tensor axis.
   Quantity attention_adapters = 0, feed_forward_adapters = 0, layer_adapters = 0;
