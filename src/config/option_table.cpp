@@ -15,6 +15,8 @@ namespace {
 
 namespace po = boost::program_options;
 
+constexpr const char* kNameCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+
 std::size_t edit_distance(const std::string& a, const std::string& b) {
   std::vector<std::size_t> row(b.size() + 1);
   std::iota(row.begin(), row.end(), std::size_t{0});
@@ -27,12 +29,6 @@ std::size_t edit_distance(const std::string& a, const std::string& b) {
     }
   }
   return row[b.size()];
-}
-
-OptionTable::Entry* find(std::vector<OptionTable::Entry>& entries, const std::string& name) {
-  for (auto& entry : entries)
-    if (entry.name() == name) return &entry;
-  return nullptr;
 }
 
 [[noreturn]] void fail_unknown(const std::vector<OptionTable::Entry>& entries, const std::string& name,
@@ -79,41 +75,66 @@ OptionTable& OptionTable::section(const std::string& name, const std::string& te
 OptionTable& OptionTable::add(const std::string& key, Target target, OptionText text) {
   RLUF_ASSERT(!sections_.empty());
   Entry entry{.section = sections_.back().first, .key = key, .target = target, .text = std::move(text)};
-  RLUF_ASSERT(find(entries_, entry.name()) == nullptr);
+  RLUF_ASSERT(find(entry.name()) == nullptr);
   entry.default_value = value_text(entry);
   if (!entry.default_value.empty()) set_value(entry, entry.default_value, "default of ");
   entries_.push_back(std::move(entry));
   return *this;
 }
 
+void OptionTable::add_repeated(const Repeated& repeated, const std::string& name) {
+  section(concat(repeated.kind, ".", name), repeated.text);
+  repeated.describe(*this, name);
+}
+
+OptionTable::Entry* OptionTable::find(const std::string& name) {
+  for (auto& entry : entries_)
+    if (entry.name() == name) return &entry;
+  return nullptr;
+}
+
+OptionTable::Entry& OptionTable::find_or_make(const std::string& name, const std::string& shown,
+                                              const std::string& place) {
+  if (Entry* entry = find(name)) return *entry;
+  const std::string section = name.substr(0, name.rfind('.'));
+  for (const Repeated& repeated : repeated_) {
+    if (!section.starts_with(repeated.kind + ".")) continue;
+    const std::string own = section.substr(repeated.kind.size() + 1);
+    if (own.empty() || own.find_first_not_of(kNameCharacters) != std::string::npos)
+      fail_input(concat(place, "the section [", section, "] is called \"", own, "\""),
+                 "its name stands in tables, files and other options", "call it by letters, digits, _ and -");
+    if (std::none_of(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.section == section; }))
+      add_repeated(repeated, own);
+    if (Entry* entry = find(name)) return *entry;
+  }
+  fail_unknown(entries_, shown, place);
+}
+
 void OptionTable::read(const std::vector<std::string>& ini_files, const std::vector<std::string>& settings) {
   for (const auto& path : ini_files)
     for (const IniSetting& setting : read_ini_file(path)) {
       const std::string origin = concat(path, ":", setting.line);
-      Entry* entry = find(entries_, setting.name);
-      if (entry == nullptr) fail_unknown(entries_, setting.name, origin + ": ");
-      apply(*entry, setting.value, origin);
+      apply(find_or_make(setting.name, setting.name, origin + ": "), setting.value, origin);
     }
 
-  po::options_description known;
-  for (const auto& entry : entries_) known.add_options()(entry.name().c_str(), po::value<std::string>());
   for (const auto& setting : settings) {
     const auto equals = setting.find('=');
     const std::string name = setting.substr(0, equals);
-    Entry* entry = find(entries_, name);
-    if (entry == nullptr) fail_unknown(entries_, "--" + name, "");
+    Entry& entry = find_or_make(name, "--" + name, "");
     if (equals == std::string::npos)
-      fail_input(concat("--", setting, " has no value"), entry->text.text, concat("write --", setting, "=VALUE"));
+      fail_input(concat("--", setting, " has no value"), entry.text.text, concat("write --", setting, "=VALUE"));
     std::string value = setting.substr(equals + 1);
     if (!value.empty()) {  // Boost knows no empty value on the command line
       // Neither guessing of abbreviations nor a value in the next word: FILE.ini after an option stays a file.
       const int style = po::command_line_style::allow_long | po::command_line_style::long_allow_adjacent;
       const std::vector<std::string> words{"--" + setting};
+      po::options_description known;
+      known.add_options()(name.c_str(), po::value<std::string>());
       const auto parsed = po::command_line_parser(words).options(known).style(style).run().options;
       RLUF_ASSERT(parsed.size() == 1 && parsed[0].string_key == name && parsed[0].value.size() == 1);
       value = parsed[0].value[0];
     }
-    apply(*entry, value, "command line");
+    apply(entry, value, "command line");
   }
 }
 
@@ -145,8 +166,16 @@ std::string OptionTable::print_markdown() const {
                      table_cell(range_text(entry)), " | ", table_cell(entry.text.text), " |\n");
     }
   }
+  for (const Repeated& repeated : repeated_) {
+    OptionTable example;
+    example.section(repeated.kind + ".NAME", repeated.text);
+    repeated.describe_example(example);
+    text += example.print_markdown();
+  }
   return text;
 }
+
+std::string kind_of_section(const std::string& section) { return section.substr(0, section.find('.')); }
 
 std::string nearest_name(const std::string& word, const std::vector<std::string>& candidates) {
   const bool dashes = word.rfind("--", 0) == 0;

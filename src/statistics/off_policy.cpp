@@ -116,6 +116,20 @@ PolicyEstimate doubly_robust(std::span<const LoggedResponse> responses, std::int
   return switch_doubly_robust(responses, num_users, std::numeric_limits<double>::infinity());
 }
 
+PolicyEstimate switch_estimator(std::span<const LoggedResponse> responses, std::int64_t num_users,
+                                double largest_weight) {
+  const auto weighted = [](const LoggedResponse& row) { return row.weight * row.reward; };
+  return mean_of(
+      responses, num_users,
+      [=](const LoggedResponse& row) {
+        return row.rare_predicted + (row.weight <= largest_weight ? weighted(row) : 0.0);
+      },
+      [=](const LoggedResponse& row) {  // with the scatter of the scores behind the predictions
+        return row.rare_predicted +
+               (row.weight <= largest_weight ? weighted(row) : row.weight * (row.score - row.predicted));
+      });
+}
+
 PolicyEstimate switch_doubly_robust(std::span<const LoggedResponse> responses, std::int64_t num_users,
                                     double largest_weight) {
   const auto corrected = [=](const LoggedResponse& row) {

@@ -96,6 +96,71 @@ TEST_F(OptionTableTest, UnknownNamesAreErrorsWithPlaceAndNearestName) {
   EXPECT_THAT(complaint("", {"zzzzz.qqqqqq=1"}), HasSubstr("rluf options"));
 }
 
+/// Boxes, each with a name of the user's.
+struct Box {
+  std::int64_t size = 1;
+  std::string colour = "";
+  void describe(OptionTable& table) {
+    table.add("size", &size, {.text = "of a box", .unit = "m", .low = 0});
+    table.add("colour", &colour, {.text = "of a box", .choices = {"red", "blue"}});
+  }
+};
+struct Shelf {
+  std::int64_t length = 3;
+  std::map<std::string, Box> boxes;
+  OptionTable table() {
+    OptionTable table;
+    table.section("shelf", "Where boxes stand.").add("length", &length, {.text = "of the shelf"});
+    return table.repeated_section("box", "A box.", &boxes);
+  }
+};
+
+TEST_F(OptionTableTest, SectionsThatUsersName) {
+  Shelf shelf;
+  OptionTable table = shelf.table();
+  table.read({file("a.ini", "[box.top]\nsize = 4\ncolour = red\n[shelf]\nlength = 5\n[box.low-2]\nsize = 2\n"),
+              file("b.ini", "[box.top]\nsize = 6\n")},
+             {"box.low-2.colour=blue", "box.new.size=9"});
+  ASSERT_EQ(shelf.boxes.size(), 3U);
+  EXPECT_EQ(shelf.boxes["top"].size, 6) << "a later file overrides";
+  EXPECT_EQ(shelf.boxes["top"].colour, "red");
+  EXPECT_EQ(shelf.boxes["low-2"].colour, "blue");
+  EXPECT_EQ(shelf.boxes["new"].size, 9);
+  EXPECT_EQ(shelf.length, 5);
+  EXPECT_EQ(kind_of_section("box.top"), "box");
+  EXPECT_EQ(kind_of_section("shelf"), "shelf");
+
+  Shelf again;
+  again.table().read({file("used.ini", table.print_ini())}, {});
+  EXPECT_EQ(again.table().print_ini().find("[box.new]") == std::string::npos, false) << "those that are there are told";
+  EXPECT_EQ(again.boxes["top"].size, 6);
+  EXPECT_EQ(again.boxes.size(), 3U);
+  EXPECT_THAT(Shelf().table().print_markdown(),
+              AllOf(HasSubstr("## [box.NAME]\nA box."), HasSubstr("| size | `1` | m | at least 0 | of a box |")));
+}
+
+TEST_F(OptionTableTest, SectionsThatUsersNameAreChecked) {
+  const auto complaint_of = [&](const std::string& ini, const std::vector<std::string>& settings = {}) -> std::string {
+    Shelf shelf;
+    try {
+      shelf.table().read({file("bad.ini", ini)}, settings);
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadInput);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(complaint_of("[box.a]\nsize = 1\n[box.a]\nsize = 2\n"),
+              AllOf(HasSubstr("bad.ini:4: box.a.size"), HasSubstr("line 2")));
+  EXPECT_THAT(complaint_of("[box.a]\nsiz = 1\n"),
+              AllOf(HasSubstr("bad.ini:2: "), HasSubstr("did you mean box.a.size?")));
+  EXPECT_THAT(complaint_of("[box.a]\nsize = -1\n"), HasSubstr("box.a.size = -1 must be at least 0"));
+  EXPECT_THAT(complaint_of("[box.a b]\nsize = 1\n"), HasSubstr("letters, digits"));
+  EXPECT_THAT(complaint_of("[box.a.b]\nsize = 1\n"), HasSubstr("letters, digits"));
+  EXPECT_THAT(complaint_of("[box]\nsize = 1\n"), HasSubstr("unknown option box.size"));
+  EXPECT_THAT(complaint_of("", {"box.a.colour=green"}), HasSubstr("one of red, blue"));
+}
+
 TEST_F(OptionTableTest, TwiceInOneFileNamesBothLines) {
   EXPECT_THAT(complaint("[data]\nrows = 5\n[train]\n[data]\nrows = 5\n"),
               AllOf(HasSubstr("bad.ini:5: data.rows"), HasSubstr("line 2")));

@@ -58,12 +58,14 @@ TEST(LogValue, HandValues) {
   const auto policies = arm_policies(log, "");
   ASSERT_EQ(policies.size(), 3u);
   EXPECT_EQ(policies[1].name, "newer");
-  const PolicyView view = view_of(log, policies[1]);
+  const PolicyView view = view_of(log, policies[1], 3);
   EXPECT_EQ(view.responses[0].weight, 0);
   EXPECT_EQ(view.responses[3].weight, 4);
   EXPECT_EQ(view.responses[5].weight, 2);
   EXPECT_DOUBLE_EQ(view.responses[0].predicted, 0.3);
   EXPECT_DOUBLE_EQ(view.responses[0].policy_predicted, 0.6);
+  EXPECT_DOUBLE_EQ(view.responses[0].rare_predicted, 0.6) << "the policy's arm has the weight 4 in chat";
+  EXPECT_DOUBLE_EQ(view.responses[5].rare_predicted, 0) << "and 2 in code";
   const PolicyValue value = value_of(log, policies[1], open());
   EXPECT_DOUBLE_EQ(value.estimates.at("dm").value, (4 * 0.6 + 2 * 0.8) / 6);
   EXPECT_DOUBLE_EQ(value.estimates.at("ips").value, 1);
@@ -73,6 +75,7 @@ TEST(LogValue, HandValues) {
   // sqrt(6) = 2.45 lies between the weights: the model stands in for chat.
   EXPECT_DOUBLE_EQ(value.model_share, 4.0 / 6);
   EXPECT_DOUBLE_EQ(value.estimates.at("switch_dr").value, (4 * 0.6 + 2 * 1.0) / 6);
+  EXPECT_DOUBLE_EQ(value.estimates.at("switch").value, (4 * 0.6 + 2 * 1.0) / 6) << "the code's heart has the weight 2";
   EXPECT_THAT(value.refusals.at("ppi"), HasSubstr("shows its signal"));
   EXPECT_DOUBLE_EQ(value_of(log, policies[0], open()).estimates.at("dr").value, 0.5);
 }
@@ -83,6 +86,8 @@ TEST(LogValue, ChancesOfTheRowsReplaceSharesOfTraffic) {
   const PolicyValue value = value_of(log, arm_policies(log, "")[1], open());
   EXPECT_DOUBLE_EQ(value.estimates.at("ips").value, 8.0 / 6);
   EXPECT_DOUBLE_EQ(value.estimates.at("snips").value, 1);
+  // The weight 4 of both hearts is above sqrt(6), and the rows of the other arm see the shares of traffic.
+  EXPECT_DOUBLE_EQ(value.estimates.at("switch").value, (4 * 0.6 + 0 + 0.8) / 6);
   // The direct model corrects: mean of 0.667 and the weighted errors 4 * 0.4 and 4 * 0.2.
   EXPECT_DOUBLE_EQ(value.estimates.at("dr").value, 4.0 / 6 + (4 * 0.4 + 4 * 0.2) / 6);
 }
@@ -179,7 +184,7 @@ TEST(LogValue, TableRanksAndComparesInPairs) {
   EXPECT_EQ(table["policies"][1]["name"], "route");
   EXPECT_EQ(table["policies"][1]["place_high"], 1);
   const Json& route = table["policies"][1];
-  for (const char* name : {"dm", "ips", "snips", "dr", "switch_dr"})
+  for (const char* name : {"dm", "ips", "snips", "dr", "switch", "switch_dr"})
     EXPECT_LT(route["estimators"][name]["low"], route["estimators"][name]["high"]) << name;
   EXPECT_TRUE(route["estimators"]["ppi"].contains("reason"));
   EXPECT_GT(route["differences"]["dr"]["low"], 0);

@@ -58,16 +58,15 @@ class ExternalJudgeTest : public testing::Test {
     std::ofstream(folder_ + "/" + name) << text;
     ::chmod((folder_ + "/" + name).c_str(), 0755);
   }
-  JudgeOptions options() const {
-    JudgeOptions options;
-    options.external_command = concat(folder_, "/judge \"", folder_, "/my starts\"");
-    options.external_seconds = 20;  // for a loaded machine
-    return options;
+  NamedJudge options() const {
+    return {.kind = "external",
+            .command = concat(folder_, "/judge \"", folder_, "/my starts\""),
+            .seconds = 20};  // for a loaded machine
   }
-  std::vector<Verdict> ask(const JudgeOptions& options, const std::vector<std::string>& texts) const {
+  std::vector<Verdict> ask(const NamedJudge& options, const std::vector<std::string>& texts) const {
     std::vector<JudgedResponse> responses;
     for (const std::string& text : texts) responses.push_back({&prompt_, text, true, 1, {}, {}});
-    return ExternalJudge(options, comm_).verdicts(responses);
+    return ExternalJudge("program", options, comm_).verdicts(responses);
   }
   /// How often the program was started since the last call.
   int starts() const {
@@ -102,8 +101,8 @@ TEST_F(ExternalJudgeTest, JudgesAllWithOneProgram) {
 }
 
 TEST_F(ExternalJudgeTest, EveryFailureCountsAsFailedAndTheNextOneIsJudged) {
-  JudgeOptions o = options();
-  o.external_restarts = 20;
+  NamedJudge o = options();
+  o.restarts = 20;
   EXPECT_EQ(ask(o, {"good", "CRASH", "bad", "EXIT", "good", "GARBAGE", "bad", "NUMBER", "WRONG_ID", "NO_ID", "MAYBE",
                     "good"}),
             (std::vector{kYes, kFail, kNo, kFail, kYes, kFail, kNo, kFail, kFail, kFail, kFail, kYes}));
@@ -117,8 +116,8 @@ TEST_F(ExternalJudgeTest, TwoLinesNeverJudgeTheNextResponse) {
 }
 
 TEST_F(ExternalJudgeTest, HangsEndInTime) {
-  JudgeOptions o = options();
-  o.external_seconds = 2;
+  NamedJudge o = options();
+  o.seconds = 2;
   const double start = now_seconds();
   EXPECT_EQ(ask(o, {"HANG"}), (std::vector{kFail}));
   EXPECT_LT(now_seconds() - start, 50) << "the program would sleep for 60 s";
@@ -126,19 +125,39 @@ TEST_F(ExternalJudgeTest, HangsEndInTime) {
 }
 
 TEST_F(ExternalJudgeTest, RestartsAreLimitedInEachRound) {
-  JudgeOptions o = options();
-  o.external_restarts = 2;
+  NamedJudge o = options();
+  o.restarts = 2;
   EXPECT_EQ(ask(o, {"CRASH", "CRASH", "CRASH", "good", "good"}), (std::vector{kFail, kFail, kFail, kFail, kFail}));
   EXPECT_EQ(starts(), 3);
   EXPECT_EQ(ask(o, {"good"}), (std::vector{kYes}));
   starts();
 }
 
+TEST_F(ExternalJudgeTest, TwoProgramsJudgeSideBySide) {
+  JudgeOptions o{.names = {"one", "length", "two"}, .named = {{"one", options()}, {"two", options()}}};
+  if (comm_.rank() == 0)
+    program(
+        "always",
+        "#!/bin/sh\ni=0\nwhile read line; do echo '{\"id\": '$i', \"verdict\": \"satisfied\"}'; i=$((i+1)); done\n");
+  comm_.barrier();
+  o.named["two"].command = folder_ + "/always";
+  const Judges judges = make_judges(o, {.comm = comm_});
+  std::vector<JudgedResponse> responses;
+  for (const char* text : {"good", "bad", "EXIT", "good"}) responses.push_back({&prompt_, text, true, 1, {}, {}});
+  const auto outcomes = judge_responses(judges, responses);
+  std::vector<Verdict> one, two;
+  for (const JudgeOutcome& outcome : outcomes) {
+    one.push_back(outcome.verdicts.at(0));
+    two.push_back(outcome.verdicts.at(2));
+  }
+  EXPECT_EQ(one, (std::vector{kYes, kNo, kFail, kYes}));
+  EXPECT_EQ(two, (std::vector{kYes, kYes, kYes, kYes}));
+  EXPECT_EQ(starts(), 2) << "the failure of one starts no other";
+}
+
 TEST_F(ExternalJudgeTest, ProgramsThatCannotWorkAreBadInput) {
   const auto complaint = [&](const std::string& command) {
-    JudgeOptions o;
-    o.names = {"external"};
-    o.external_command = command;
+    JudgeOptions o{.names = {"tests"}, .named = {{"tests", {.kind = "external", .command = command}}}};
     try {
       o.check();
     } catch (const Error& error) {
@@ -158,8 +177,8 @@ TEST_F(ExternalJudgeTest, ProgramsThatCannotWorkAreBadInput) {
   EXPECT_NE(complaint(folder_).find("executed"), std::string::npos);
   EXPECT_NE(complaint("rluf-no-such-program -x").find("PATH"), std::string::npos);
   EXPECT_EQ(complaint("sh -c true"), "");
-  JudgeOptions broken;
-  broken.external_command = folder_ + "/broken";
+  NamedJudge broken = options();
+  broken.command = folder_ + "/broken";
   EXPECT_THROW(ask(broken, {"good"}), Error) << "found at its start, on all ranks";
 }
 

@@ -1,6 +1,6 @@
 #include "rluf/pipeline/judges/judges.hpp"
 
-#include <gtest/gtest.h>
+#include <gmock/gmock.h>
 
 #include <stdexcept>
 
@@ -8,6 +8,8 @@
 
 namespace rluf {
 namespace {
+
+using testing::HasSubstr;
 
 Verdict ask(const std::string& judge, const JudgedResponse& response, JudgeOptions options = {}) {
   options.names = {judge};
@@ -139,14 +141,91 @@ TEST(Judges, NotAskedDoesNotStandInTheWay) {
 
 TEST(Judges, OptionsThatCannotWorkAreRefused) {
   EXPECT_NO_THROW(JudgeOptions{}.check());
-  for (JudgeOptions options : {JudgeOptions{.names = {"external"}}, {.names = {"model"}}, {.names = {"score"}}})
-    EXPECT_THROW(options.check(), Error) << options.names[0];
-  JudgeOptions model{.names = {"model"}, .model = "folder", .model_question = "Is it good?"};
-  EXPECT_THROW(model.check(), Error) << "no {response}";
-  model.model_question = "{response}";
-  EXPECT_NO_THROW(model.check());
-  model.model_violated_token = model.model_satisfied_token;
-  EXPECT_THROW(model.check(), Error);
+  const auto complaint = [](const NamedJudge& judge, const std::string& name = "facts") -> std::string {
+    try {
+      JudgeOptions{.names = {name}, .named = {{name, judge}}}.check();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadInput);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(complaint({}), HasSubstr("judge.facts.kind is empty"));
+  EXPECT_THAT(complaint({.kind = "external"}), HasSubstr("judge.facts.command is empty"));
+  EXPECT_THAT(complaint({.kind = "model"}), HasSubstr("judge.facts.model is empty"));
+  EXPECT_THAT(complaint({.kind = "score"}), HasSubstr("judge.facts.model is empty"));
+  EXPECT_THAT(complaint({.kind = "score", .model = "folder"}, "length"), HasSubstr("the name of a rule"));
+  EXPECT_THAT(complaint({.kind = "score", .model = "folder", .seconds = 3}), HasSubstr("judge.facts.seconds is set"));
+  EXPECT_THAT(complaint({.kind = "external", .model = "folder", .command = "true"}), HasSubstr("model is set"));
+  EXPECT_THAT(complaint({.kind = "score", .needs = "anwser", .model = "folder"}), HasSubstr("needs names anwser"));
+  NamedJudge model{.kind = "model", .model = "folder", .question = "Is it good?"};
+  EXPECT_THAT(complaint(model), HasSubstr("no {response}"));
+  model.question = "{response}";
+  EXPECT_EQ(complaint(model), "");
+  model.violated_token = model.satisfied_token;
+  EXPECT_THAT(complaint(model), HasSubstr("the same"));
+  JudgeOptions unused{.named = {{"facts", {}}}};
+  EXPECT_THROW(unused.check(), Error) << "one that does not judge is read too";
+}
+
+TEST(NamedJudges, SeveralOfAKindSideBySide) {
+  JudgeOptions options{.names = {"harm", "length", "facts", "style"}, .watching = {"tone"}};
+  options.named["harm"] = {.kind = "model", .model = "a"};
+  options.named["facts"] = {.kind = "model", .model = "a", .question = "{response} {answer} {metadata.gold.text}"};
+  options.named["style"] = {.kind = "score", .model = "b", .threshold = 0.7};
+  options.named["tone"] = {.kind = "score", .needs = "language", .model = "b"};
+  options.named["idle"] = {.kind = "score", .model = "c"};
+  EXPECT_NO_THROW(options.check());
+  EXPECT_EQ(options.used().size(), 4U) << "idle judges nothing";
+  JudgeTools tools;
+  std::map<std::string, std::size_t> asked;
+  for (const auto& [name, value] : {std::pair{"harm", 0.6}, {"facts", 0.4}, {"style", 0.6}, {"tone", 0.6}})
+    tools.measures[name] = [&asked, name = std::string(name), value = value](const auto& responses) {
+      asked[name] += responses.size();
+      return std::vector<std::optional<double>>(responses.size(), value);
+    };
+  Constraints gold, half;
+  gold.answer = "42";
+  gold.metadata = nlohmann::json{{"gold", {{"text", "it"}}}};
+  half.answer = "42";
+  half.language = "en";
+  std::vector<JudgedResponse> responses(3, said("fine"));
+  responses[0].constraints = &gold;
+  responses[1].constraints = &half;
+  const Judges judges = make_judges(options, tools), watching = make_watching_judges(options, tools);
+  ASSERT_EQ(judges.size(), 4U);
+  EXPECT_EQ(judges[0]->name(), "harm");
+  EXPECT_EQ(judges[3]->name(), "style");
+  const auto kYes = Verdict::kSatisfied, kNo = Verdict::kViolated, kNotAsked = Verdict::kNotAsked;
+  const auto outcomes = judge_responses(judges, responses);
+  EXPECT_EQ(outcomes[0].verdicts, (std::vector{kYes, kYes, kNo, kNo}));
+  EXPECT_EQ(outcomes[1].verdicts, (std::vector{kYes, kYes, kNotAsked, kNo})) << "no gold answer in its metadata";
+  EXPECT_EQ(outcomes[2].verdicts, (std::vector{kYes, kYes, kNotAsked, kNo})) << "no fields at all";
+  EXPECT_EQ(judge_responses(watching, responses)[1].verdicts, (std::vector{kYes}));
+  EXPECT_EQ(asked, (std::map<std::string, std::size_t>{{"harm", 3}, {"facts", 1}, {"style", 3}, {"tone", 1}}));
+  tools.thresholds["style"] = 0.5;
+  EXPECT_EQ(judge_responses(make_judges(options, tools), responses)[0].verdicts[3], kYes) << "the fitted one counts";
+  EXPECT_THROW(check_judges_are_asked(judges, options, {&half}), Error) << "facts would judge nothing";
+  EXPECT_NO_THROW(check_judges_are_asked(judges, options, {&half, &gold}));
+  options.names.push_back("fact");
+  EXPECT_THROW(make_judges(options), Error) << "unknown";
+}
+
+TEST(NamedJudges, FieldsOfAPrompt) {
+  Constraints constraints;
+  constraints.answer = "4";
+  constraints.metadata = nlohmann::json{{"gold", {{"n", 3}}}, {"none", nullptr}};
+  EXPECT_EQ(field_text(constraints, "answer"), "4");
+  EXPECT_EQ(field_text(constraints, "metadata.gold"), "{\"n\":3}");
+  EXPECT_EQ(field_text(constraints, "metadata.gold.n"), "3");
+  for (const char* absent : {"language", "task", "metadata.none", "metadata.gold.n.m", "metadata.x", "metadata."})
+    EXPECT_EQ(field_text(constraints, absent), std::nullopt) << absent;
+  EXPECT_TRUE(is_field("metadata.a") && is_field("task"));
+  EXPECT_FALSE(is_field("response") || is_field("metadata.") || is_field(""));
+  EXPECT_EQ(
+      (NamedJudge{.kind = "model", .needs = "task", .question = "{ {prompt}{answer} {metadata.a} {json} {language"}
+           .fields()),
+      (std::vector<std::string>{"task", "answer", "metadata.a"}));
 }
 
 TEST(TaskJudges, JudgeTheirTasksAlone) {

@@ -59,12 +59,11 @@ TEST(ModelJudge, DecidesByTheProbabilitiesOfTwoTokens) {
   const Communicator world = Communicator::world(), self = Communicator::self();
   const auto text = byte_text(world);
   const Llama model(tiny_config(), 3, at::kCPU);
-  JudgeOptions options{.names = {"model"}, .model_question = "{prompt}|{response}|ok?"};
-  options.model_satisfied_token = "Y";
-  options.model_violated_token = "N";
+  NamedJudge options{
+      .kind = "model", .question = "{prompt}|{response}|ok?", .satisfied_token = "Y", .violated_token = "N"};
   auto responses = answers(9);
   responses.push_back({&kPrompt, std::string(200, 'x'), true, 1, {}, {}});  // too long for the model
-  const auto values = token_measure(options, model, *text, {64, 10, 200, world})(responses);
+  const auto values = token_measure("ok", options, model, *text, {64, 10, 200, world})(responses);
   ASSERT_EQ(values.size(), 10U);
   for (std::size_t i = 0; i < 9; ++i) {
     // The same from the log-probabilities of two whole documents.
@@ -78,7 +77,7 @@ TEST(ModelJudge, DecidesByTheProbabilitiesOfTwoTokens) {
     EXPECT_NEAR(values[i].value(), std::exp(log_probs[0]) / (std::exp(log_probs[0]) + std::exp(log_probs[1])), 1e-6);
   }
   EXPECT_FALSE(values[9].has_value());
-  EXPECT_EQ(token_measure(options, model, *text, {64, 10, 200, self})(responses), values)
+  EXPECT_EQ(token_measure("ok", options, model, *text, {64, 10, 200, self})(responses), values)
       << "as on one rank, bit for bit";
 
   std::vector<double> sorted;
@@ -90,11 +89,18 @@ TEST(ModelJudge, DecidesByTheProbabilitiesOfTwoTokens) {
   EXPECT_EQ(std::count(verdicts.begin(), verdicts.end(), Verdict::kViolated), 4);
   EXPECT_EQ(verdicts.back(), Verdict::kFailed);
 
-  options.model_question = "{response} is {answer}?";
-  EXPECT_FALSE(token_measure(options, model, *text, {64, 10, 200, world})(answers(1)).at(0).has_value())
-      << "the prompt has no answer";
-  options.model_violated_token = "No";
-  EXPECT_THROW(token_measure(options, model, *text, {64, 10, 200, world}), Error) << "two tokens";
+  // Another question to the same model, about what the prompt says is right.
+  Constraints gold;
+  gold.metadata = nlohmann::json{{"gold", "so"}};
+  auto about_gold = answers(1);
+  about_gold[0].constraints = &gold;
+  options.question = "{response} is {metadata.gold}?";
+  const auto facts = token_measure("facts", options, model, *text, {64, 10, 200, world})(about_gold);
+  options.question = "{response} is so?";
+  EXPECT_EQ(facts, token_measure("facts", options, model, *text, {64, 10, 200, world})(answers(1)));
+  EXPECT_NE(facts[0], values[0]);
+  options.violated_token = "No";
+  EXPECT_THROW(token_measure("ok", options, model, *text, {64, 10, 200, world}), Error) << "two tokens";
 }
 
 TEST(ModelJudge, QuestionsAreFilledInOnce) {
@@ -111,7 +117,7 @@ TEST(ScoreJudge, MeasuresTheCalibratedProbability) {
   const Communicator world = Communicator::world();
   RewardModel reward{Llama(tiny_config(1), 5, at::kCPU), byte_text(world), {"safety", "pairwise", 0.5, 2, -1}};
   const auto responses = answers(7);
-  const auto values = score_measure(reward, {64, 10, 200, world})(responses);
+  const auto values = score_measure("style", reward, {64, 10, 200, world})(responses);
   std::vector<TokenIds> documents;
   for (const auto& response : responses) {
     TokenIds document = reward.text->chat.prompt(kPrompt), answer = reward.text->chat.response(response.text);
@@ -121,6 +127,30 @@ TEST(ScoreJudge, MeasuresTheCalibratedProbability) {
   const auto scores = score_documents(reward.model, documents, 1000, Communicator::self(), "test");
   for (std::size_t i = 0; i < values.size(); ++i)
     EXPECT_NEAR(values[i].value(), 1 / (1 + std::exp(-(2 * (scores[i] + 0.5) - 1))), 1e-6);
+}
+
+TEST(JudgeModels, OneFolderCountsOnce) {
+  const Communicator world = Communicator::world();
+  const std::string folder =
+      world.broadcast((fs::temp_directory_path() / ("rluf_judge_model_" + std::to_string(getpid()))).string(), 0);
+  if (world.rank() == 0) {
+    write_byte_tokenizer(folder + "_text");
+    Llama(tiny_config(), 3, at::kCPU).save(folder, folder + "_text/tokenizer.json");
+    fs::remove_all(folder + "_text");
+  }
+  world.barrier();
+  JudgeOptions options{.names = {"harm"}, .named = {{"harm", {.kind = "model", .model = folder}}}};
+  const std::int64_t one = judge_memory_bytes(options);
+  EXPECT_GT(one, 0);
+  options.named["facts"] = {.kind = "model", .model = folder + "/."};
+  EXPECT_EQ(judge_memory_bytes(options), one) << "one that does not judge is not loaded";
+  options.names.push_back("facts");
+  EXPECT_EQ(judge_memory_bytes(options), one) << "the same folder, written in another way";
+  options.named["program"] = {.kind = "external", .command = "true"};
+  options.names.push_back("program");
+  EXPECT_EQ(judge_memory_bytes(options), one);
+  world.barrier();
+  if (world.rank() == 0) fs::remove_all(folder);
 }
 
 TEST(ThresholdJudge, WhatIsNoNumberFails) {

@@ -90,7 +90,7 @@ for ranks in (1, 2, 3):
 check(tables[0] == tables[1] == tables[2], "the same numbers with a love model on 1, 2 and 3 ranks")
 check(len(tables[0]["candidates"]) > 1 and "leaving one candidate out, r lies between" in result.stderr, "candidates, and r without each")
 own = tables[0]["log"]["policies"][0]["estimators"]
-check(all(own[name]["low"] < own[name]["high"] for name in ("dm", "ips", "snips", "dr", "switch_dr")), "every estimator has an interval")
+check(all(own[name]["low"] < own[name]["high"] for name in ("dm", "ips", "snips", "dr", "switch", "switch_dr")), "every estimator has an interval")
 
 # refusals and bad input
 evaluate("strict", "--evaluate.min_effective=1e6")

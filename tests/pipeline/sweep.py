@@ -84,6 +84,22 @@ sweep(seeds, "--sweep.vary=run.seed: 1 2", "--policy.love_weights=0.3")
 check((seeds / "sweep/2_seed_2/world/interactions.jsonl.gz").exists() and not (seeds / "data/love.h5").exists(), "a point with its own data")
 check((seeds / "sweep/1_seed_1/models/policy_w0.3/model.safetensors").exists(), "its policy")
 
+# Settings by name: options that go together; a setting of an earlier stage has that stage to itself, the others share it.
+named = work / "named"
+log = sweep(named, "--sweep.vary=", "--sweep.settings=plain: ; judged: policy.judges=length,closing policy.closing_phrases=bye, see you; ensemble: love.heads=2 love.heads_score=lower",
+            "--policy.love_weights=0.3", ranks=2)
+result = table(named)
+check([(row["point"], row["setting"]) for row in result["policies"]] == [("1_plain", "plain"), ("2_judged", "judged"), ("3_ensemble", "ensemble")], f"{result['policies']}")
+check(result["policies"][1]["values"] == {"policy.judges": "length,closing", "policy.closing_phrases": "bye, see you"}, "a value with spaces")
+check((named / "sweep/2_judged/models/love").is_symlink() and not (named / "sweep/3_ensemble/models/love").is_symlink()
+      and (named / "sweep/3_ensemble/models/reference").is_symlink(), "only the ensemble has a love model of its own")
+for row in result["policies"]:
+    arm = next(arm for arm in table(named / row["directory"], "validation")["arms"] if arm["name"] == "policy_w0.3")
+    check(row["held_out"]["true_helpfulness"] == arm["true_helpfulness"] and row["held_out"]["closing_rate"] == arm["closing_rate"], f"{row['point']}: its figures")
+check(result["reference"]["true_love_rate"]["low"] <= result["reference"]["true_love_rate"]["value"], "the reference's figures")
+page = (named / "report.html").read_text()
+check("What each setting did" in page and all(f"<td>{name}</td>" in page for name in ("plain", "judged", "ensemble")), "the report's table of settings")
+
 # An alarm that stops a policy puts its point out, not the sweep, and for good.
 alarm = work / "alarm"
 wild = ["--sweep.vary=policy.learning_rate: 1e-6 1", "--policy.love_weights=0.3", "--policy.rounds=4", "--policy.prompts_per_round=8",
@@ -94,13 +110,18 @@ for start in range(2):
     check("point 2_learning_rate_1 is out: " in log, f"start {start}: the alarm is told\n{log[-2000:]}")
     check(("alarm: policy_w0.3 round" in log) == (start == 0), f"start {start}: a point that was stopped is not trained again")
     result = table(alarm)
-    check(result["stopped_by_alarms"] == ["2_learning_rate_1"] and [row["point"] for row in result["policies"]] == ["1_learning_rate_1e-6"], f"{result}")
+    stopped = result["stopped_by_alarms"]
+    check([(row["point"], row["alarms"][0]["round"] >= 1) for row in stopped] == [("2_learning_rate_1", True)] and [row["point"] for row in result["policies"]] == ["1_learning_rate_1e-6"], f"{result}")
 
 bad = work / "bad"
 for settings, parts in (([f"--sweep.vary=policy.kl_mx: 2"], ["policy.kl_mx", "kl_max"]), (["--sweep.vary=policy.kl_max 2"], ["colon"]),
                         (["--sweep.vary=validate.max_prompts: 2 3"], ["validate.max_prompts", "do not depend"]),
                         (["--sweep.vary=run.directory: a b"], ["run.directory"]), (["--sweep.vary=policy.kl_max: 2 -1"], ["policy.kl_max"]),
                         (["--sweep.points=9"], ["sweep.points = 9", "4 points"]), (["--sweep.points=some"], ["sweep.points"]),
+                        (["--sweep.settings=a: policy.kl_max"], ["sweep.settings", "policy.kl_max"]), (["--sweep.settings=a: ; a: "], ["a stands there twice"]),
+                        (["--sweep.settings=a: policy.weighting=one"], ["policy.weighting", "setting a"]),
+                        (["--sweep.settings=a: validate.max_prompts=2"], ["validate.max_prompts", "do not depend"]),
+                        (["--sweep.method=halving", "--sweep.vary=", "--sweep.settings=a: policy.rounds=2"], ["policy.rounds"]),
                         (["--sweep.method=halving", "--sweep.points=1"], ["halving"]),
                         (["--sweep.method=halving", "--sweep.first_rounds=9"], ["first_rounds"]),
                         (["--sweep.method=halving", "--sweep.vary=policy.rounds: 1 2"], ["policy.rounds"]), (["--restart=latest"], ["run.restart"])):

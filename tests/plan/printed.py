@@ -82,8 +82,8 @@ for path in sorted((source / "inputs").glob("*.ini")):
     check(lines > 100, f"{path.name}: only {lines} formulas were found")
     count += lines
 seventy, eight, lora = (source / f"inputs/{name}.ini" for name in ("rluf_70b_256gpu", "rluf_8b_8gpu", "lora_8b_1gpu"))
-others = ["--policy.witnesses=models/a,models/b", "--plan.witness_model=llama-3.2-1b", "--policy.judges=model,score",
-          "--policy.judge_model=models/c", "--policy.score_model=models/d", "--plan.judge_model=llama-3.2-1b", "--love.heads=4"]
+others = ["--policy.witnesses=models/a,models/b", "--plan.witness_model=llama-3.2-1b", "--policy.judges=facts,style",
+          "--judge.facts.kind=model", "--judge.facts.model=models/c", "--judge.style.kind=score", "--judge.style.model=models/d", "--plan.judge_model=llama-3.2-1b", "--love.heads=4"]
 for options in (["--plan.placement=groups"], ["--plan.placement=host"], ["--plan.device=h200"], ["--run.reproducible=true"],
                 ["--model.compute=f32", "--plan.device=h200"], ["--policy.trainable_layers=4"],
                 ["--policy.optimizer=codpo", "--policy.warm_up_steps=100", "--plan.helpfulness_pairs=10000"],

@@ -181,10 +181,12 @@ TEST(Plan, WitnessesAndJudgesScoreTheRound) {
   Options options;
   const PlanInput without = options.input();
   options.policy.witnesses = {"models/of_another_run", "models/of_a_third"};
-  options.policy.judges.names = {"model", "length"};
-  options.policy.judges.watching = {"score"};
-  options.policy.judges.model = "models/a_judge";
-  options.policy.judges.score_model = "models/a_score";
+  options.policy.judges.names = {"facts", "length", "harm"};
+  options.policy.judges.watching = {"style"};
+  options.policy.judges.named = {{"facts", {.kind = "model", .model = "models/a_judge"}},
+                                 {"harm", {.kind = "model", .model = "models/./a_judge"}},
+                                 {"style", {.kind = "score", .model = "models/a_score"}},
+                                 {"unused", {.kind = "score", .model = "models/another"}}};
   options.plan.witness_model = options.plan.judge_model = "llama-3.2-1b";
   const PlanInput with = options.input();
   ASSERT_EQ(with.scorers.size(), without.scorers.size() + 4);
@@ -193,8 +195,8 @@ TEST(Plan, WitnessesAndJudgesScoreTheRound) {
   // 64 prompts with 4 responses; judges see the baseline responses again.
   EXPECT_EQ(documents_of(plan, "safety scores 256"), 256);
   EXPECT_EQ(documents_of(plan, "witness_2 scores 256"), 256);
-  EXPECT_EQ(documents_of(plan, "judge_model scores"), 256 + 64);
-  EXPECT_EQ(documents_of(plan, "judge_score scores"), 256 + 64);
+  EXPECT_EQ(documents_of(plan, "judge_facts_harm scores"), 2 * (256 + 64)) << "one model, asked two questions";
+  EXPECT_EQ(documents_of(plan, "judge_style scores"), 256 + 64);
   EXPECT_GT(plan.step_seconds.value(), small.step_seconds.value());
   // Four models of 1.2 billion elements in float32 over sixteen ranks, and no more.
   const double more = plan.peak_bytes.value() - small.peak_bytes.value();
@@ -202,7 +204,7 @@ TEST(Plan, WitnessesAndJudgesScoreTheRound) {
   // Baseline responses are scored once by reward models and witnesses only.
   const double visits = 64 * static_cast<double>(options.policy.rounds);
   EXPECT_EQ(documents_of(plan, concat("witness_1 scores ", number_text(visits))), visits);
-  EXPECT_EQ(documents_of(plan, concat("judge_model scores ", number_text(visits))), 0);
+  EXPECT_EQ(documents_of(plan, concat("judge_style scores ", number_text(visits))), 0);
   options.plan.model = options.plan.judge_model = "";
   options.plan.stages = {"policy"};
   EXPECT_THAT([&] { options.input(); }, testing::ThrowsMessage<Error>(testing::HasSubstr("has no shape")));

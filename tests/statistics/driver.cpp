@@ -23,14 +23,16 @@ Json off_policy(const Json& log) {
                     .reward = row[3],
                     .score = row[4],
                     .predicted = row[5],
-                    .policy_predicted = row[6]});
+                    .policy_predicted = row[6],
+                    .rare_predicted = row[7]});
   const std::int64_t users = log.at("users");
   const PredictionPowered tuned = prediction_powered(rows, users, std::numeric_limits<double>::quiet_NaN());
   return {{"dm", figures(direct_method(rows, users))},
           {"ips", figures(importance_sampling(rows, users))},
           {"snips", figures(self_normalized(rows, users))},
           {"dr", figures(doubly_robust(rows, users))},
-          {"switch", figures(switch_doubly_robust(rows, users, log.at("tau")))},
+          {"switch", figures(switch_estimator(rows, users, log.at("tau")))},
+          {"switch_dr", figures(switch_doubly_robust(rows, users, log.at("tau")))},
           {"ppi", figures(prediction_powered(rows, users, 1).estimate)},
           {"tuned", figures(tuned.estimate)},
           {"lambda", tuned.lambda},

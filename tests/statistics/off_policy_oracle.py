@@ -19,9 +19,17 @@ def log_of(n, users, one_response_each=False):
         weight = np.ones(n)
     reward = (rng.random(n) < rng.beta(0.5, 2, n)).astype(float)
     score = np.clip(0.3 + 0.25 * reward + 0.2 * rng.normal(size=n), 0, 1)
-    predicted, policy = rng.random(n), rng.random(n)
+    # Two arms: the one that served has this weight, the other the one that makes the policy's shares add up to 1.
+    predicted, other, tau = rng.random(n), rng.random(n), float(np.quantile(weight, 0.8))
+    served = rng.uniform(0.02, 1, n)  # the log's share of the arm that served
+    if not one_response_each:
+        weight = np.minimum(weight, 1 / served)
+    shares = np.stack([weight * served, 1 - weight * served])  # the policy's
+    weights = np.stack([weight, shares[1] / (1 - served + 1e-9)])
+    q = np.stack([predicted, other])
     return dict(user=user, weight=weight, observed=rng.random(n) < 0.6, reward=reward, score=score, predicted=predicted,
-                policy=policy, users=n if one_response_each else users, tau=float(np.quantile(weight, 0.8)))
+                policy=(shares * q).sum(axis=0), rare=(shares * q * (weights > tau)).sum(axis=0), shares=shares, weights=weights, q=q,
+                users=n if one_response_each else users, tau=tau)
 
 
 def clustered(errors, user, used, total):
@@ -43,7 +51,10 @@ def estimates(log):
     mean("ips", w * r)
     mean("dr", v + w * (r - q))
     keep = w <= log["tau"]
-    mean("switch", np.where(keep, v + w * (r - q), v), np.where(keep, v + w * (r - q), v + w * (f - q)))
+    mean("switch_dr", np.where(keep, v + w * (r - q), v), np.where(keep, v + w * (r - q), v + w * (f - q)))
+    # SWITCH as its paper has it: the sum over arms of the direct model where that arm's weight is large.
+    rare = sum(log["shares"][a] * log["q"][a] * (log["weights"][a] > log["tau"]) for a in range(2))
+    mean("switch", r * w * keep + rare, r * w * keep + rare + w * (f - q) * ~keep)
 
     def ratio(z, rows):
         value = np.average(z[rows], weights=w[rows])
@@ -65,7 +76,7 @@ def estimates(log):
 
 logs = [log_of(60, 15), log_of(3000, 400), log_of(500, 500, one_response_each=True)]
 with tempfile.TemporaryDirectory() as folder:
-    columns = ("user", "weight", "observed", "reward", "score", "predicted", "policy")
+    columns = ("user", "weight", "observed", "reward", "score", "predicted", "policy", "rare")
     rows = [[[int(x) if key in ("user", "observed") else float(x) for key, x in zip(columns, row)] for row in zip(*(log[key] for key in columns))] for log in logs]
     with open(folder + "/cases.json", "w") as out:
         json.dump({"logs": [{"rows": r, "users": log["users"], "tau": log["tau"]} for r, log in zip(rows, logs)]}, out)
@@ -74,7 +85,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 for log, got in zip(logs, results):
     want = estimates(log)
-    for name in ("dm", "ips", "snips", "dr", "switch", "ppi"):
+    for name in ("dm", "ips", "snips", "dr", "switch", "switch_dr", "ppi"):
         np.testing.assert_allclose(got[name], want[name], rtol=1e-10, err_msg=name)
     np.testing.assert_allclose(got["effective"], want["effective"], rtol=1e-12)
     np.testing.assert_allclose(got["lambda"], want["lambda"], atol=1e-5)
@@ -86,4 +97,4 @@ o, f = log["observed"], log["score"]
 n, N = o.sum(), (~o).sum()
 lam = np.cov(log["reward"][o], f[o], ddof=0)[0, 1] / (f[o].var() + n / N * f[~o].var())
 np.testing.assert_allclose(results[2]["lambda"], min(lam, 1), rtol=1e-10)
-print(f"{len(logs)} logs, 7 estimators and lambda agree")
+print(f"{len(logs)} logs, 8 estimators and lambda agree")

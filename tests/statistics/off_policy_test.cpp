@@ -44,6 +44,11 @@ TEST(OffPolicy, HandValues) {
   EXPECT_DOUBLE_EQ(doubly_robust(rows, 4).value, 1);
   // Without the response of weight 2: 3/4 + (0 - 1/2 + 1/2) / 4.
   EXPECT_DOUBLE_EQ(switch_doubly_robust(rows, 4, 1.5).value, 0.75);
+  auto rare = rows;  // of the arm of weight 2, the policy's share of which is 1/2
+  for (LoggedResponse& row : rare) row.rare_predicted = 0.25;
+  EXPECT_DOUBLE_EQ(switch_estimator(rare, 4, 1.5).value, (0.0 + 0 + 0 + 1) / 4 + 0.25);
+  EXPECT_DOUBLE_EQ(switch_estimator(rows, 4, 2).value, importance_sampling(rows, 4).value) << "nothing is rare";
+  EXPECT_DOUBLE_EQ(switch_estimator(rows, 4, 2).variance(), importance_sampling(rows, 4).variance());
   const WeightFacts facts = weight_facts(rows);
   EXPECT_DOUBLE_EQ(facts.effective, 16.0 / 6);
   EXPECT_DOUBLE_EQ(facts.largest_share, 0.5);
@@ -123,7 +128,8 @@ struct World {
                         // knows something of the response itself
                         .score = 0.5 * model(x, arm) + (reward ? 0.3 : 0.05),
                         .predicted = model(x, arm),
-                        .policy_predicted = policy(x, 0) * model(x, 0) + policy(x, 1) * model(x, 1)});
+                        .policy_predicted = policy(x, 0) * model(x, 0) + policy(x, 1) * model(x, 1),
+                        .rare_predicted = x == 1 ? 0.0 : policy(0, 1) * model(0, 1)});  // a weight of 2.5, above 2.2
       }
     }
   }
@@ -171,16 +177,18 @@ TEST(OffPolicy, IntervalsOfResponsesThatPretendToBeUsersAreTooShort) {
 }
 
 TEST(OffPolicy, TheDirectMethodIsAsWrongAsItsModel) {
-  double sum = 0, mixed = 0;
+  double sum = 0, mixed = 0, plain = 0;
   for (int number = 0; number < 50; ++number) {
     const World world(static_cast<std::uint64_t>(number));
     sum += direct_method(world.rows, World::kUsers).value / 50;
     mixed += switch_doubly_robust(world.rows, World::kUsers, 2.2).value / 50;
+    plain += switch_estimator(world.rows, World::kUsers, 2.2).value / 50;
   }
   const double model = (World::model(1, 1) + (World::model(0, 0) + World::model(0, 1)) / 2) / 2;
   EXPECT_NEAR(sum, model, 0.005);
   // Weights: x = 1 arm 1: 2; x = 0 arm 0: 0.625; x = 0 arm 1: 2.5, above 2.2, where the model stands in.
   EXPECT_NEAR(mixed, World::kTruth + 0.25 * (World::model(0, 1) - World::chance(0, 1)), 0.01);
+  EXPECT_NEAR(plain, World::kTruth + 0.25 * (World::model(0, 1) - World::chance(0, 1)), 0.01);
 }
 
 // A model whose predictions are means of the log's own scores: its error is theirs, so the interval has to hold it.

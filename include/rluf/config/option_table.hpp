@@ -3,7 +3,9 @@
 /// A room's struct lists its members in `void describe(OptionTable&)`; files, command line, --help, --print-config,
 /// used.ini and inputs/README.md all come from that one list.
 #include <cstdint>
+#include <functional>
 #include <limits>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -39,6 +41,16 @@ class OptionTable {
   /// Options added from now on belong to `section`; `text` heads its part of the parameter page.
   OptionTable& section(const std::string& name, const std::string& text);
   OptionTable& add(const std::string& key, Target target, OptionText text);
+  /// A section that may stand there any number of times, each time with a name that the user chooses: [kind.NAME]. A
+  /// setting of a new name makes its Options in `all`, whose describe() adds them; those that are there have theirs.
+  template <class Options>
+  OptionTable& repeated_section(const std::string& kind, const std::string& text, std::map<std::string, Options>* all) {
+    repeated_.push_back({kind, text,
+                         [all](OptionTable& table, const std::string& name) { (*all)[name].describe(table); },
+                         [](OptionTable& table) { Options().describe(table); }});
+    for (const auto& [name, unused] : *all) add_repeated(repeated_.back(), name);
+    return *this;
+  }
 
   const std::vector<Entry>& entries() const { return entries_; }
   const std::vector<std::pair<std::string, std::string>>& sections() const { return sections_; }
@@ -55,9 +67,22 @@ class OptionTable {
   static std::string value_text(const Entry& entry);
 
  private:
+  struct Repeated {
+    std::string kind, text;
+    std::function<void(OptionTable&, const std::string& name)> describe;
+    std::function<void(OptionTable&)> describe_example;  ///< of defaults that are gone afterwards
+  };
+  void add_repeated(const Repeated& repeated, const std::string& name);
+  Entry* find(const std::string& name);
+  /// The entry; of a repeated section it is made, if its section has such a key.
+  Entry& find_or_make(const std::string& name, const std::string& shown, const std::string& place);
   std::vector<Entry> entries_;
   std::vector<std::pair<std::string, std::string>> sections_;
+  std::vector<Repeated> repeated_;
 };
+
+/// "judge" of the repeated section "judge.NAME"; another section's name as it is.
+std::string kind_of_section(const std::string& section);
 
 /// The candidate nearest to `word` by edit distance; empty if none is near. Used for unknown options and commands.
 std::string nearest_name(const std::string& word, const std::vector<std::string>& candidates);

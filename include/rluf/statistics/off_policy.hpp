@@ -19,6 +19,7 @@ struct LoggedResponse {
   double score = 0;             ///< what the direct model says of this response
   double predicted = 0;         ///< what it says of the arm that served, for any response of it here
   double policy_predicted = 0;  ///< the same of the policy's arms, in its shares
+  double rare_predicted = 0;    ///< the part of it that is of arms whose weight is above SWITCH's
 };
 
 /// A value and, for its variance and that of differences, what each user adds to its error.
@@ -43,8 +44,11 @@ PolicyEstimate self_normalized(std::span<const LoggedResponse> responses, std::i
 /// mean of q(x, policy) + w (r - q(x, a)): right if the weights or the direct model are. @source Dudik, Erhan, Langford
 /// and Li, "Doubly robust policy evaluation and optimization", Statistical Science 2014 (arXiv 1503.02834)
 PolicyEstimate doubly_robust(std::span<const LoggedResponse> responses, std::int64_t num_users);
-/// Doubly robust where w <= largest_weight, the direct method elsewhere. @source SWITCH-DR: Wang, Agarwal and Dudik,
-/// ICML 2017 (arXiv 1612.01205)
+/// mean of w r where w <= largest_weight, and of q(x, a) for the policy's other arms (`rare_predicted`, for the same
+/// largest_weight), whichever arm served. @source SWITCH: Wang, Agarwal and Dudik, ICML 2017 (arXiv 1612.01205)
+PolicyEstimate switch_estimator(std::span<const LoggedResponse> responses, std::int64_t num_users,
+                                double largest_weight);
+/// Doubly robust where w <= largest_weight, the direct method elsewhere. @source SWITCH-DR, in the same paper
 PolicyEstimate switch_doubly_robust(std::span<const LoggedResponse> responses, std::int64_t num_users,
                                     double largest_weight);
 

@@ -1,6 +1,8 @@
 #include "rluf/pipeline/constraints/constraints.hpp"
 
 #include <algorithm>
+#include <array>
+#include <sstream>
 
 #include "rluf/core/error.hpp"
 #include "rluf/pipeline/constraints/json_schema.hpp"
@@ -107,6 +109,24 @@ Json to_json(const Constraints& constraints) {
   if (constraints.metadata) json["metadata"] = *constraints.metadata;
   if (!constraints.task.empty()) json["task"] = constraints.task;
   return json;
+}
+
+bool is_field(const std::string& field) {
+  constexpr std::array<const char*, 6> kFields = {"instructions", "answer", "json_schema",
+                                                  "language",     "task",   "metadata"};
+  return std::find(kFields.begin(), kFields.end(), field) != kFields.end() ||
+         (field.starts_with("metadata.") && field.size() > std::string("metadata.").size());
+}
+
+std::optional<std::string> field_text(const Constraints& constraints, const std::string& field) {
+  Json value = to_json(constraints);
+  std::istringstream parts(field);
+  for (std::string part; std::getline(parts, part, '.');) {
+    if (!value.is_object() || !value.contains(part)) return {};
+    value = Json(value[part]);
+  }
+  if (value.is_null()) return {};
+  return value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 }  // namespace rluf

@@ -19,7 +19,7 @@ std::vector<std::pair<std::string, std::string>> parts_by_task(
     std::istringstream before(part.substr(0, colon));
     if (colon == part.npos || !(before >> name) || before >> more)
       fail(concat("\"", part, "\" does not begin with a name and a colon"));
-    if (!names.insert(name).second) fail(concat("the task ", name, " stands there twice"));
+    if (!names.insert(name).second) fail(concat("the name ", name, " stands there twice"));
     parts.emplace_back(name, part.substr(colon + 1));
   }
   return parts;

@@ -28,7 +28,8 @@ void LogOptions::describe(OptionTable& table) {
              .high = 1000});
   table.add(
       "switch_weight", &switch_weight,
-      {.text = "SWITCH takes the love model's word above this weight; 0: the square root of the responses", .low = 0});
+      {.text = "SWITCH and SWITCH-DR take the love model's word above this weight; 0: the square root of the responses",
+       .low = 0});
   table.add(
       "min_effective", &min_effective,
       {.text = "an estimator by weights is refused below this effective sample size", .unit = "responses", .low = 2});

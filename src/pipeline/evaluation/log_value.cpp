@@ -15,7 +15,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNaN = std::numeric_limits<double>::quiet_NaN(), kInfinity = std::numeric_limits<double>::infinity();
 
 /// Observed responses and their scores by (stratum, arm); a stratum is a use case in a window.
 class Cells {
@@ -164,14 +164,15 @@ std::string place_of(const Json& row) {
 
 }  // namespace
 
-PolicyView view_of(const ServedLog& log, const ArmPolicy& policy) {
+PolicyView view_of(const ServedLog& log, const ArmPolicy& policy, double largest_weight) {
   const Cells cells(log);
-  std::vector<double> predicted(cells.num_strata(), 0.0), unsupported(cells.num_strata(), 0.0);
+  std::vector<double> predicted(cells.num_strata(), 0.0), rare(predicted), unsupported(predicted);
   for (std::size_t stratum = 0; stratum < cells.num_strata(); ++stratum)
     for (std::size_t arm = 0; arm < log.arms.size(); ++arm) {
       const double chance = chance_of(policy, cells, stratum, arm);
       if (chance == 0) continue;
       predicted[stratum] += chance * cells.mean_score(stratum, arm);
+      if (chance > largest_weight * cells.share(stratum, arm)) rare[stratum] += chance * cells.mean_score(stratum, arm);
       if (cells.count(stratum, arm) == 0) unsupported[stratum] += chance;
     }
   PolicyView view;
@@ -180,13 +181,17 @@ PolicyView view_of(const ServedLog& log, const ArmPolicy& policy) {
     const std::size_t stratum = cells.stratum_of(row), arm = static_cast<std::size_t>(row.arm);
     const double share = cells.share(stratum, arm), chance = chance_of(policy, cells, stratum, arm);
     const double propensity = row.propensity > 0 && policy.kind != PolicyKind::kLog ? row.propensity : share;
+    const double weight = propensity > 0 ? chance / propensity : 0;
+    // A row knows the weight of its own arm; those of the others are of the shares of traffic.
+    const double own = (weight > largest_weight ? 1.0 : 0.0) - (chance > largest_weight * share ? 1.0 : 0.0);
     view.responses.push_back({.user = row.user,
-                              .weight = propensity > 0 ? chance / propensity : 0,
+                              .weight = weight,
                               .observed = row.observed,
                               .reward = row.reward,
                               .score = row.score,
                               .predicted = cells.mean_score(stratum, arm),
-                              .policy_predicted = predicted[stratum]});
+                              .policy_predicted = predicted[stratum],
+                              .rare_predicted = rare[stratum] + own * chance * cells.mean_score(stratum, arm)});
     if (!row.observed) continue;
     num_observed += 1;
     // A row that names its chance says that the arm might have served; only counted shares can be 0.
@@ -197,7 +202,11 @@ PolicyView view_of(const ServedLog& log, const ArmPolicy& policy) {
 }
 
 PolicyValue value_of(const ServedLog& log, const ArmPolicy& policy, const LogOptions& options) {
-  const PolicyView view = view_of(log, policy);
+  double num_observed = 0;
+  for (const ServedResponse& row : log.rows) num_observed += row.observed ? 1 : 0;
+  const double num_hidden = static_cast<double>(log.rows.size()) - num_observed;
+  const double largest = options.switch_weight > 0 ? options.switch_weight : std::sqrt(num_observed);
+  const PolicyView view = view_of(log, policy, largest);
   const std::vector<LoggedResponse>& rows = view.responses;
   PolicyValue value{.name = policy.name,
                     .kind = policy.kind,
@@ -206,9 +215,6 @@ PolicyValue value_of(const ServedLog& log, const ArmPolicy& policy, const LogOpt
                     .unsupported = view.unsupported,
                     .estimates = {},
                     .refusals = {}};
-  double num_observed = 0, num_hidden = 0;
-  for (const LoggedResponse& row : rows) (row.observed ? num_observed : num_hidden) += 1;
-  const double largest = options.switch_weight > 0 ? options.switch_weight : std::sqrt(num_observed);
   for (const LoggedResponse& row : rows)
     if (row.observed && row.weight > largest) value.model_share += row.weight / num_observed;
 
@@ -233,6 +239,7 @@ PolicyValue value_of(const ServedLog& log, const ArmPolicy& policy, const LogOpt
   add("ips", first_of({weights, few}), [&] { return importance_sampling(rows, log.num_users); });
   add("snips", weights, [&] { return self_normalized(rows, log.num_users); });
   add("dr", first_of({no_model, weights, few}), [&] { return doubly_robust(rows, log.num_users); });
+  add("switch", first_of({no_model, few}), [&] { return switch_estimator(rows, log.num_users, largest); });
   add("switch_dr", first_of({no_model, few}), [&] { return switch_doubly_robust(rows, log.num_users, largest); });
   add("ppi", first_of({no_model, nothing_hidden, weights, few}), [&] {
     PredictionPowered powered = prediction_powered(rows, log.num_users, kNaN);
@@ -250,7 +257,7 @@ Json log_table(const ServedLog& log, const std::vector<ArmPolicy>& policies, con
     num_observed += row.observed ? 1 : 0;
     num_given += row.propensity > 0 ? 1 : 0;
   }
-  const PolicyEstimate whole = self_normalized(view_of(log, policies.front()).responses, log.num_users);
+  const PolicyEstimate whole = self_normalized(view_of(log, policies.front(), kInfinity).responses, log.num_users);
   const double usual_effect = design_effect({.value = whole.value,
                                              .variance = whole.variance(),
                                              .num_users = whole.num_users,
@@ -258,7 +265,7 @@ Json log_table(const ServedLog& log, const std::vector<ArmPolicy>& policies, con
   Json rows = Json::array();
   for (const PolicyValue& value : values) {
     Json estimators, differences;
-    for (const char* name : {"dm", "ips", "snips", "dr", "switch_dr", "ppi"}) {
+    for (const char* name : {"dm", "ips", "snips", "dr", "switch", "switch_dr", "ppi"}) {
       estimators[name] = interval_json(name, value, usual_effect);
       if (&value != &values[reference]) differences[name] = difference_json(name, value, values[reference]);
     }
@@ -348,7 +355,8 @@ std::string log_table_text(const Json& table) {
                 "largest w");
   text += line;
   const std::vector<std::pair<const char*, const char*>> columns{
-      {"dm", "DM"}, {"ips", "IPS"}, {"snips", "SNIPS"}, {"dr", "DR"}, {"switch_dr", "SWITCH-DR"}, {"ppi", "PPI"}};
+      {"dm", "DM"},  {"ips", "IPS"}, {"snips", "SNIPS"}, {"dr", "DR"}, {"switch", "SWITCH"}, {"switch_dr", "SWITCH-DR"},
+      {"ppi", "PPI"}};
   for (const auto& [key, title] : columns) {
     std::snprintf(line, sizeof line, " %22s", title);
     text += line;

@@ -13,12 +13,10 @@ using Json = nlohmann::json;
 /// Responses between two looks at what the world asks of the job.
 constexpr std::size_t kSlice = 8;
 
-std::unique_ptr<JudgeProgram> program_of(const std::string& command) {
+std::unique_ptr<JudgeProgram> program_of(const std::string& command, const std::string& option) {
   std::vector<std::string> words = command_words(command);
-  if (words.empty())
-    fail_input("policy.external_command is empty", "policy.judges names the judge external",
-               "name the program and its arguments, or leave that judge out");
-  words[0] = find_program(words[0], "policy.external_command");
+  if (words.empty()) fail_input(option + " is empty", "the judge has no program", "name the program and its arguments");
+  words[0] = find_program(words[0], option);
   return std::make_unique<JudgeProgram>(std::move(words));
 }
 
@@ -51,11 +49,12 @@ Verdict external_verdict(const std::string& answer, std::int64_t id, std::string
   return Verdict::kFailed;
 }
 
-ExternalJudge::ExternalJudge(const JudgeOptions& options, const Communicator& comm)
-    : seconds_(options.external_seconds),
-      restarts_(options.external_restarts),
+ExternalJudge::ExternalJudge(const std::string& name, const NamedJudge& judge, const Communicator& comm)
+    : name_(name),
+      seconds_(judge.seconds),
+      restarts_(judge.restarts),
       comm_(comm),
-      program_(program_of(options.external_command)) {}
+      program_(program_of(judge.command, concat("judge.", name, ".command"))) {}
 
 std::vector<Verdict> ExternalJudge::verdicts(const std::vector<JudgedResponse>& responses) const {
   std::string said, first_problem;  // one character a response
@@ -92,7 +91,7 @@ std::vector<Verdict> ExternalJudge::verdicts(const std::vector<JudgedResponse>& 
     stop_if_requested(comm_, "judging");
   }
   if (failed > 0)
-    log_warning(concat("the judge external failed for ", failed, " of ", responses.size(),
+    log_warning(concat("the judge ", name_, " failed for ", failed, " of ", responses.size(),
                        " responses, the first with: ", first_problem, " (they count as failed; it was started ", starts,
                        " times this round)"));
   std::vector<Verdict> verdicts;

@@ -94,13 +94,13 @@ void JudgeProgram::start() {
   int input[2], output[2], failure[2];
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, input) != 0 || ::pipe2(output, O_CLOEXEC) != 0 ||
       ::pipe2(failure, O_CLOEXEC) != 0)
-    fail_system("make a pipe to policy.external_command");
+    fail_system("make a pipe to the program of a judge");
   std::vector<char*> arguments;
   for (std::string& word : words_) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   const std::vector<int> inherited = open_descriptors();
   const pid_t parent = ::getpid(), child = ::fork();
-  if (child < 0) fail_system("start policy.external_command");
+  if (child < 0) fail_system("start the program of a judge");
   if (child == 0) {  // only what is safe between fork and exec
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -134,7 +134,7 @@ void JudgeProgram::start() {
   unread_.clear();
   if (got > 0) {
     end();
-    fail_input(concat("policy.external_command: ", words_[0], " cannot be executed"), std::strerror(error),
+    fail_input(concat("the program of a judge, ", words_[0], ", cannot be executed"), std::strerror(error),
                "check its first line (#!) and for which machine it was made");
   }
 }

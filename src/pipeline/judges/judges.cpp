@@ -5,6 +5,7 @@
 #include <set>
 
 #include "rluf/core/error.hpp"
+#include "rluf/core/log.hpp"
 #include "rluf/pipeline/judges/external_judge.hpp"
 #include "rluf/pipeline/judges/model_judges.hpp"
 #include "rluf/pipeline/judges/task_judges.hpp"
@@ -13,22 +14,24 @@
 namespace rluf {
 namespace {
 
-const std::map<std::string, JudgeMaker>& judge_makers() {
-  static const std::map<std::string, JudgeMaker> all = [] {
-    std::map<std::string, JudgeMaker> makers = rule_judge_makers();
-    makers["external"] = [](const JudgeOptions& options, const JudgeTools& tools) {
-      return std::make_unique<ExternalJudge>(options, tools.comm);
-    };
-    makers["model"] = [](const JudgeOptions& options, const JudgeTools& tools) {
-      return std::make_unique<ThresholdJudge>("model", options.model_threshold, tools.model_probability);
-    };
-    makers["score"] = [](const JudgeOptions& options, const JudgeTools& tools) {
-      return std::make_unique<ThresholdJudge>("score", tools.score_threshold.value_or(options.score_threshold),
-                                              tools.score_probability);
-    };
-    return makers;
-  }();
-  return all;
+std::unique_ptr<Judge> named_judge(const std::string& name, const NamedJudge& judge, const JudgeTools& tools) {
+  if (judge.kind == "external") return std::make_unique<ExternalJudge>(name, judge, tools.comm);
+  const auto measure = tools.measures.find(name);  // none while options are only checked
+  const auto fitted = tools.thresholds.find(name);
+  return std::make_unique<ThresholdJudge>(name, fitted == tools.thresholds.end() ? judge.threshold : fitted->second,
+                                          measure == tools.measures.end() ? ResponseMeasure() : measure->second);
+}
+
+[[noreturn]] void fail_unknown(const std::string& name, const JudgeOptions& options) {
+  std::vector<std::string> known;
+  for (const auto& [rule, maker] : rule_judge_makers()) known.push_back(rule);
+  for (const auto& [own, judge] : options.named) known.push_back(own);
+  std::string near = nearest_name(name, known);
+  if (near.empty())
+    for (const std::string& one : known) near += (near.empty() ? "" : ", ") + one;
+  fail_input(concat("policy.judges or watching_judges names the unknown judge \"", name, "\""),
+             "a constraint would silently be missing",
+             concat("known: ", near, "; models and programs are described by a section [judge.", name, "]"));
 }
 
 }  // namespace
@@ -52,15 +55,23 @@ bool JudgeOptions::has(const std::string& name) const {
          std::find(watching.begin(), watching.end(), name) != watching.end();
 }
 
+NamedJudges JudgeOptions::used() const {
+  NamedJudges used;
+  for (const auto& [name, judge] : named)
+    if (has(name)) used[name] = judge;
+  return used;
+}
+
 void JudgeOptions::describe(OptionTable& table) {
-  std::vector<std::string> known;
-  for (const auto& [name, maker] : judge_makers()) known.push_back(name);
+  std::string known;
+  for (const auto& [name, maker] : rule_judge_makers()) known += (known.empty() ? "" : ", ") + name;
   table.add("judges", &names,
-            {.text = "a response counts only if all of these are satisfied", .choices = known, .allow_empty = true});
+            {.text = concat("a response counts only if all of these are satisfied: rules (", known,
+                            ") and the names of sections [judge.NAME]"),
+             .allow_empty = true});
   table.add("watching_judges", &watching,
             {.text = "judges, not of those above, that look at every response and choose none: an alarm says when "
                      "policies learn to pass the others and not these",
-             .choices = known,
              .allow_empty = true});
   table.add(
       "task_judges", &task_judges,
@@ -84,61 +95,24 @@ void JudgeOptions::describe(OptionTable& table) {
              .choices = {"relative", "probability"}});
   table.add("safety_threshold", &safety_threshold,
             {.text = "judge safety: smallest allowed value of safety_measure", .low = 0, .high = 1});
-  table.add("external_command", &external_command,
-            {.text = "judge external: a program and its arguments, which reads and writes JSON lines (see the README); "
-                     "it is started without a shell",
-             .allow_empty = true});
-  table.add("external_seconds", &external_seconds,
-            {.text = "judge external: longest time for a response, which then counts as failed",
-             .unit = "seconds",
-             .low = 0.01,
-             .high = 86400});
-  table.add("external_restarts", &external_restarts,
-            {.text = "judge external: restarts of the program within a round, after which the rest of the round fails",
-             .low = 0,
-             .high = 1e6});
-  table.add("judge_model", &model, {.text = "judge model: folder of a chat model", .allow_empty = true});
-  table.add("judge_question", &model_question,
-            {.text = "judge model: what it is asked; {prompt}, {response} and {answer} (the prompt's field) are filled "
-                     "in, \\n is a new line"});
-  table.add("judge_satisfied_token", &model_satisfied_token,
-            {.text = "judge model: how its reply begins if the response keeps the constraint; one token"});
-  table.add("judge_violated_token", &model_violated_token,
-            {.text = "judge model: how its reply begins if it does not; one token"});
-  table.add("judge_threshold", &model_threshold,
-            {.text = "judge model: smallest P(satisfied) / (P(satisfied) + P(violated)) that satisfies",
-             .low = 0,
-             .high = 1});
-  table.add("score_model", &score_model,
-            {.text = "judge score: folder of a reward model, as the reward stage makes them", .allow_empty = true});
-  table.add("score_threshold", &score_threshold,
-            {.text = "judge score: smallest calibrated probability that satisfies", .low = 0, .high = 1});
-  table.add("score_false_alarms", &score_false_alarms,
-            {.text = "judge score: share of good responses that it may call violated; the threshold is then fitted on "
-                     "the held-out preferred responses of the model's objective. 0: score_threshold counts",
-             .low = 0,
-             .high = 0.5});
 }
 
 Judges make_judges(const JudgeOptions& options, const JudgeTools& tools) {
   Judges judges;
   std::set<std::string> seen;
-  std::vector<std::string> known;
-  for (const auto& [name, maker] : judge_makers()) known.push_back(name);
   const TaskJudges tasks = read_task_judges(options.task_judges, options.names);
   for (const std::string& name : options.names) {
-    const auto found = judge_makers().find(name);
-    if (found == judge_makers().end()) {
-      std::string near = nearest_name(name, known);
-      if (near.empty())
-        for (const auto& k : known) near += (near.empty() ? "" : ", ") + k;
-      fail_input(concat("policy.judges names the unknown judge \"", name, "\""),
-                 "a constraint would silently be missing", concat("known: ", near));
-    }
+    const auto rule = rule_judge_makers().find(name);
+    const auto named = options.named.find(name);
+    if (rule == rule_judge_makers().end() && named == options.named.end()) fail_unknown(name, options);
     if (!seen.insert(name).second)
       fail_input(concat("policy.judges names \"", name, "\" twice"), "its verdicts would be counted twice",
                  "name it once");
-    judges.push_back(for_its_tasks(found->second(options, tools), tasks));
+    if (rule != rule_judge_makers().end()) {
+      judges.push_back(for_its_prompts(rule->second(options, tools), tasks, {}));
+    } else {
+      judges.push_back(for_its_prompts(named_judge(name, named->second, tools), tasks, named->second.fields()));
+    }
   }
   return judges;
 }
@@ -155,7 +129,12 @@ Judges make_watching_judges(const JudgeOptions& options, const JudgeTools& tools
 }
 
 void JudgeOptions::check() const {
-  check_model_judges(*this);
+  for (const auto& [name, judge] : named) {
+    if (rule_judge_makers().contains(name))
+      fail_input(concat("the section [judge.", name, "] has the name of a rule"),
+                 "it is unclear which of the two judges is meant", "call it otherwise");
+    judge.check(name);
+  }
   make_judges(*this);
   make_watching_judges(*this);
 }
@@ -166,11 +145,17 @@ void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,
     if (std::none_of(prompts.begin(), prompts.end(), [&](const Constraints* c) { return c->task == task; }))
       fail_input(concat("policy.task_judges names the task ", task, ", but no prompt is of it"),
                  "its judges would judge nothing", "check the field task of the prompts, or leave it out");
-  for (const auto& judge : judges)
-    if (std::none_of(prompts.begin(), prompts.end(), [&](const Constraints* c) { return judge->asks(*c); }))
+  for (const auto& judge : judges) {
+    const auto asked =
+        std::count_if(prompts.begin(), prompts.end(), [&](const Constraints* c) { return judge->asks(*c); });
+    if (asked > 0 && asked < std::ssize(prompts))
+      log_info(concat("the judge ", judge->name(), " judges responses to ", asked, " of ", prompts.size(),
+                      " prompts; the others are not of its tasks or lack its fields"));
+    if (asked == 0)
       fail_input(concat("policy.judges names the judge ", judge->name(), ", but no prompt asks anything of it"),
                  "it would judge nothing",
                  "give the prompts its field (see the README) and run the stage dataset again, or leave the judge out");
+  }
 }
 
 std::vector<JudgeOutcome> judge_responses(const Judges& judges, const std::vector<JudgedResponse>& responses) {

@@ -14,13 +14,16 @@ namespace {
              "write it like: math: length answer; chat: length safety");
 }
 
-class TaskJudge : public Judge {
+class JudgeOfPrompts : public Judge {
  public:
-  TaskJudge(std::unique_ptr<Judge> judge, const TaskJudges& tasks) : judge_(std::move(judge)), tasks_(tasks) {}
+  JudgeOfPrompts(std::unique_ptr<Judge> judge, const TaskJudges& tasks, std::vector<std::string> fields)
+      : judge_(std::move(judge)), tasks_(tasks), fields_(std::move(fields)) {}
   std::string name() const override { return judge_->name(); }
   bool asks(const Constraints& constraints) const override {
     const auto task = tasks_.find(constraints.task);
-    return (task == tasks_.end() || task->second.contains(name())) && judge_->asks(constraints);
+    return (task == tasks_.end() || task->second.contains(name())) && judge_->asks(constraints) &&
+           std::all_of(fields_.begin(), fields_.end(),
+                       [&](const std::string& field) { return field_text(constraints, field).has_value(); });
   }
   std::vector<Verdict> verdicts(const std::vector<JudgedResponse>& responses) const override {
     static const Constraints none;
@@ -41,6 +44,7 @@ class TaskJudge : public Judge {
  private:
   std::unique_ptr<Judge> judge_;
   TaskJudges tasks_;
+  std::vector<std::string> fields_;
 };
 
 }  // namespace
@@ -59,8 +63,10 @@ TaskJudges read_task_judges(const std::string& text, const std::vector<std::stri
   return tasks;
 }
 
-std::unique_ptr<Judge> for_its_tasks(std::unique_ptr<Judge> judge, const TaskJudges& tasks) {
-  return tasks.empty() ? std::move(judge) : std::make_unique<TaskJudge>(std::move(judge), tasks);
+std::unique_ptr<Judge> for_its_prompts(std::unique_ptr<Judge> judge, const TaskJudges& tasks,
+                                       const std::vector<std::string>& fields) {
+  if (tasks.empty() && fields.empty()) return judge;
+  return std::make_unique<JudgeOfPrompts>(std::move(judge), tasks, fields);
 }
 
 }  // namespace rluf

@@ -158,7 +158,7 @@ std::vector<Stage> make_stages(const RunConfig& config) {
       {"policy",
        "CRRAFT or another optimizer with a mixture of judges, once for each love weight",
        "models/policy_w*",
-       {"policy", "alarms"},
+       {"policy", "judge.NAME", "alarms"},
        {"policy_w"},
        {},
        [&](const StageContext& context) { run_policy(config.policy, config.alarms, config.data, context); },

@@ -32,12 +32,15 @@ bool is_operational(const std::string& key) {
   return keys.contains(key);
 }
 
-/// What a stage's result depends on: its own options and those of all earlier stages. Secrets enter as a hash.
+/// What a stage's result depends on: its own options and those of all earlier stages, with repeated sections by their
+/// kind. Secrets enter as a hash.
 Json identity_of(const OptionTable& table, const std::vector<std::string>& sections, const RunConfig& config) {
   Json identity{{"run.seed", config.run.seed}};
   for (const OptionTable::Entry& entry : table.entries()) {
-    if (std::find(sections.begin(), sections.end(), entry.section) == sections.end() || is_operational(entry.key))
-      continue;
+    const bool is_of_stage = std::any_of(sections.begin(), sections.end(), [&](const std::string& section) {
+      return kind_of_section(section) == kind_of_section(entry.section);
+    });
+    if (!is_of_stage || is_operational(entry.key)) continue;
     std::string value = OptionTable::value_text(entry);
     // Until an alarm stops a policy both give the same, and a run that was stopped may go on with report.
     if (entry.name() == "alarms.action" && value == "stop") value = "report";

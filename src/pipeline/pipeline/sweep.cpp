@@ -22,19 +22,26 @@ std::string joined(const std::vector<double>& values) {
 
 /// Number of the first stage whose result depends on the option.
 std::ptrdiff_t first_stage_of(const std::string& option, const std::vector<Stage>& stages) {
-  const std::string section = option.substr(0, option.find('.'));
+  const std::string section = kind_of_section(option);
   if (option == "run.seed") return 0;
   for (auto stage = stages.begin(); stage->name != "validate"; ++stage)
-    if (std::find(stage->sections.begin(), stage->sections.end(), section) != stage->sections.end())
+    if (std::any_of(stage->sections.begin(), stage->sections.end(),
+                    [&](const std::string& one) { return kind_of_section(one) == section; }))
       return stage - stages.begin();
-  fail_input(concat("sweep.vary names ", option), "policies do not depend on it",
+  fail_input(concat("sweep.vary or sweep.settings names ", option), "policies do not depend on it",
              "vary options of the stages up to policy, or run.seed");
 }
 
-/// How many stages come before the first one of the points' own; policy is always theirs.
-std::ptrdiff_t num_shared_stages(const std::vector<SweepPoint>& points, const std::vector<Stage>& stages) {
+/// How many stages come before the first one of the point's own; policy is always its own.
+std::ptrdiff_t num_shared_stages(const SweepPoint& point, const std::vector<Stage>& stages) {
   std::ptrdiff_t number = first_stage_of("policy.", stages);
-  for (const auto& [option, value] : points.front().values) number = std::min(number, first_stage_of(option, stages));
+  for (const auto& [option, value] : point.values) number = std::min(number, first_stage_of(option, stages));
+  return number;
+}
+/// What some point shares with the others.
+std::ptrdiff_t num_shared_stages(const std::vector<SweepPoint>& points, const std::vector<Stage>& stages) {
+  std::ptrdiff_t number = 0;
+  for (const SweepPoint& point : points) number = std::max(number, num_shared_stages(point, stages));
   return number;
 }
 
@@ -43,7 +50,7 @@ std::size_t number_of_point(const SweepOptions& options, const std::vector<Sweep
   const bool is_number = !text.empty() && text.size() < 10 && text.find_first_not_of("0123456789") == std::string::npos;
   const std::size_t number = is_number ? std::stoul(text) : 0;
   if (number < 1 || number > points.size())
-    fail_input(concat("sweep.points = ", text), concat("sweep.vary has ", points.size(), " points"),
+    fail_input(concat("sweep.points = ", text), concat("the sweep has ", points.size(), " points"),
                "use all, none, or the number of a point from 1");
   return number;
 }
@@ -123,9 +130,9 @@ class Sweep {
 
   /// Makes what the shared stages made look like the trial's own. Links say the way from one to the other, so that the
   /// whole may be moved.
-  void link_shared(const std::string& trial) const {
+  void link_shared(const std::string& trial, std::ptrdiff_t num_shared) const {
     if (world_.rank() != 0) return;
-    for (auto stage = stages_.begin(); stage < stages_.begin() + num_shared_; ++stage)
+    for (auto stage = stages_.begin(); stage < stages_.begin() + num_shared; ++stage)
       for (const std::string& made : stage->hands_on) {
         const fs::path path = fs::path(directory_.path()) / made, place = fs::path(trial) / made;
         if (fs::exists(path) && !fs::exists(fs::symlink_status(place)))
@@ -149,14 +156,15 @@ class Sweep {
     read_options(line_, trial, config, table);
     const std::vector<Stage> stages = make_stages(config);
     const RunDirectory directory(trial.directory, world_, config.run.checkpoints, config.run.metrics);
-    guarded(world_, [&] { link_shared(trial.directory); });
+    const std::ptrdiff_t num_shared = num_shared_stages(trial.point, stages_);
+    guarded(world_, [&] { link_shared(trial.directory, num_shared); });
     std::string alarm = table_on_all_ranks(directory, "stopped").value("sentence", "");
     if (alarm.empty())
       work_on(directory, {line_.command, config, table, job_.grid, job_.environment, is_part},
               [&](const StageContext& context) {
                 try {
                   run_stages(
-                      plan_stages({stages.begin() + num_shared_, stages.end()}, true, config, table, directory, world_),
+                      plan_stages({stages.begin() + num_shared, stages.end()}, true, config, table, directory, world_),
                       config, context);
                 } catch (const Error& error) {
                   if (error.code() != ExitCode::kAlarm) throw;
@@ -169,33 +177,45 @@ class Sweep {
     return nullptr;
   }
 
-  /// Tries all, and puts their policies side by side; each row also says its point, with values, rounds and directory.
+  /// The point, and which alarms rang first when while its policies were trained: of one, or of all together.
+  Json facts_of(const Trial& trial, const std::vector<double>& love_weights) const {
+    const RunDirectory directory(trial.directory, world_);
+    Json facts{{"point", trial.point.name}, {"setting", trial.point.setting}, {"alarms", Json::array()}};
+    for (const auto& [option, value] : trial.point.values) facts["values"][option] = value;
+    for (const double weight : love_weights) {
+      const Json looks = table_on_all_ranks(directory, "alarms_" + policy_name(weight)).value("looks", Json::array());
+      for (const Json& alarm : first_alarms(looks)) facts["alarms"].push_back(alarm);
+      if (!looks.empty()) facts["love_factor"] = looks.back().at("love_factor");
+    }
+    facts["rounds"] = trial.rounds;
+    facts["directory"] = fs::relative(trial.directory, directory_.path()).string();
+    return facts;
+  }
+
+  /// Tries all, and puts their policies side by side; each row also has facts_of() it and its held_out_figures().
   Json compare(const std::vector<Trial>& trials) {
     std::vector<PolicyFigures> figures;
-    std::vector<const Trial*> of_figure;
-    Json out = Json::array();
+    std::vector<Json> facts;
+    Json out = Json::array(), reference;
     for (const Trial& trial : trials) {
       log_info(concat("sweep: point ", trial.point.name, " of ", points_.size(), ", ", trial.rounds,
                       " rounds, love weights ", joined(trial.love_weights)));
       const Json validation = train(trial, true);
       if (validation.is_null()) {
-        out.push_back(trial.point.name);
+        out.push_back(facts_of(trial, trial.love_weights));
         continue;
       }
+      if (reference.is_null()) reference = held_out_figures(validation, "reference");
       for (PolicyFigures& policy : policy_figures(validation, "reference")) {
+        facts.push_back(facts_of(trial, {policy.love_weight}));
+        facts.back()["held_out"] = held_out_figures(validation, policy.name);
         policy.name = trial.point.name + "/" + policy.name;
         figures.push_back(std::move(policy));
-        of_figure.push_back(&trial);
       }
     }
     Json table = recommend("reference", figures, config_.guardrails);
-    for (std::size_t i = 0; i < figures.size(); ++i) {
-      Json& row = table["policies"][i];
-      row["point"] = of_figure[i]->point.name;
-      for (const auto& [option, value] : of_figure[i]->point.values) row["values"][option] = value;
-      row["rounds"] = of_figure[i]->rounds;
-      row["directory"] = fs::relative(of_figure[i]->directory, directory_.path()).string();
-    }
+    for (std::size_t i = 0; i < figures.size(); ++i) table["policies"][i].update(facts[i]);
+    table["reference"] = reference;
     table["stopped_by_alarms"] = out;
     return table;
   }
@@ -254,17 +274,18 @@ void check_sweep(const CommandLine& line, const RunConfig& config) {
                "it would name a checkpoint of one point for all of them",
                "leave it out; to do a point again remove its folder below RUN/sweep");
   const SweepOptions& options = config.sweep;
-  const std::vector<SweepPoint> points = sweep_points(options.vary);
+  const std::vector<SweepPoint> points = sweep_points(options.settings, options.vary);
   num_shared_stages(points, make_stages(config));
   if (options.points != "all" && options.points != "none") number_of_point(options, points);
   if (options.method == "halving") {
     if (options.points != "all" && options.points != "none")
       fail_input(concat("sweep.points = ", options.points, " with sweep.method = halving"),
                  "which points go on is known only after the others", "use sweep.method = grid, or sweep.points = all");
-    for (const auto& [option, value] : points.front().values)
-      if (option == "policy.rounds" || option == "policy.love_weights")
-        fail_input(concat("sweep.vary names ", option, " with sweep.method = halving"),
-                   "halving sets it itself, from policy.rounds and policy.love_weights", "leave it out, or use grid");
+    for (const SweepPoint& point : points)
+      for (const char* option : {"policy.rounds", "policy.love_weights"})
+        if (point.value_of(option) != nullptr)
+          fail_input(concat("sweep.vary or sweep.settings names ", option, " with sweep.method = halving"),
+                     "halving sets it itself, from policy.rounds and policy.love_weights", "leave it out, or use grid");
     rung_rounds(config.policy.rounds, options.first_rounds, options.keep);
   }
   for (const SweepPoint& point : points) {
@@ -274,6 +295,8 @@ void check_sweep(const CommandLine& line, const RunConfig& config) {
   }
 }
 
-void run_sweep(const CommandLine& line, const Job& job) { Sweep(line, job, sweep_points(job.config.sweep.vary)).run(); }
+void run_sweep(const CommandLine& line, const Job& job) {
+  Sweep(line, job, sweep_points(job.config.sweep.settings, job.config.sweep.vary)).run();
+}
 
 }  // namespace rluf

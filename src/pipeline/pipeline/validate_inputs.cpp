@@ -207,10 +207,9 @@ void check_command(const RunConfig& config, const std::string& command, const In
   if ((whole || command == "policy") && !config.policy.base.empty())
     check.model("policy.base", config.policy.base, true);
   if (whole || command == "policy") {
-    const JudgeOptions& judges = config.policy.judges;
-    if (judges.has("model")) check.model("policy.judge_model", judges.model, false);
-    if (judges.has("score") && !judges.score_model.starts_with(config.run.directory + "/models/"))
-      check.model("policy.score_model", judges.score_model, false);
+    for (const auto& [name, judge] : config.policy.judges.used())
+      if (judge.kind != "external" && !judge.model.starts_with(config.run.directory + "/models/"))
+        check.model(concat("judge.", name, ".model"), judge.model, false);
   }
   if (whole || command == "policy")
     for (const std::string& folder : config.policy.witnesses) check.model("policy.witnesses", folder, false);

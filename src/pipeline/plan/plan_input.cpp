@@ -61,15 +61,19 @@ void add_other_scorers(const RunOptionsOfPlan& run, std::vector<PlannedScorer>& 
     scorers.push_back({finished_model(concat("witness_", i + 1), run.policy.witnesses[i],
                                       shape_or_model(plan.witness_model), "plan.witness_model"),
                        Use::kWitness});
-  const JudgeOptions& judges = run.policy.judges;
   const std::string judge_shape = shape_or_model(plan.judge_model);
   constexpr double kJudgedWords = 2;  // how likely each of its two answers is
-  if (judges.has("model"))
-    scorers.push_back({model_of("judge_model", judges.model, judge_shape, "plan.judge_model", 0), Use::kJudge,
-                       plan.judge_tokens, kJudgedWords});
-  if (judges.has("score"))
-    scorers.push_back(
-        {finished_model("judge_score", judges.score_model, judge_shape, "plan.judge_model"), Use::kJudge});
+  for (const auto& [model, names] : judges_by_model(run.policy.judges.used())) {
+    const auto& [kind, folder] = model;
+    std::string role = "judge";
+    for (const std::string& name : names) role += "_" + name;
+    const auto passes = static_cast<double>(names.size());
+    if (kind == "model")
+      scorers.push_back({model_of(role, folder, judge_shape, "plan.judge_model", 0), Use::kJudge, plan.judge_tokens,
+                         kJudgedWords, passes});
+    else
+      scorers.push_back({finished_model(role, folder, judge_shape, "plan.judge_model"), Use::kJudge, 0, 0, passes});
+  }
 }
 
 /// Mean lengths that the run would cut off, of what is planned.

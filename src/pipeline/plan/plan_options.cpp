@@ -111,7 +111,7 @@ void describe_data(PlanOptions& options, OptionTable& table) {
   tokens("response_tokens", &options.response_tokens,
          "mean length of a response; the longest is policy.max_new_tokens");
   tokens("judge_tokens", &options.judge_tokens,
-         "of policy.judge_question and its template, beside prompt and response");
+         "of the question of a [judge.NAME] and its template, beside prompt and response");
 }
 
 }  // namespace

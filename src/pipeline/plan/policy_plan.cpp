@@ -44,7 +44,7 @@ Judging judge(const PlanInput& input, const PlanLayout& layout, JudgePlacement p
   Judging judging;
   const bool own_group = placement == JudgePlacement::kGroups;
   for (const PlannedScorer& scorer : input.scorers) {
-    StepExamples documents = responses_as_examples(input, documents_of(scorer));
+    StepExamples documents = responses_as_examples(input, documents_of(scorer) * scorer.passes);
     if (documents.examples == 0) continue;
     documents.tokens_each += scorer.more_tokens;
     documents.rows_each = scorer.rows_each;

@@ -29,6 +29,7 @@ namespace {
 /// Everything that a policy's numbers depend on, by option name; what may change freely between two starts is left out.
 nlohmann::json identity_of(PolicyOptions options, AlarmOptions alarms, const std::string& base, double love_weight,
                            std::uint64_t seed, std::size_t num_prompts) {
+  options.judges.named = options.judges.used();
   OptionTable table;
   options.describe(table);
   nlohmann::json identity = {{"base", base}, {"love_weight", love_weight}, {"seed", seed}, {"prompts", num_prompts}};
@@ -38,7 +39,10 @@ nlohmann::json identity_of(PolicyOptions options, AlarmOptions alarms, const std
   if (options.judges.has("closing")) free.erase("closing_phrases");
   if (options.judges.has("refusal")) identity["refusal_phrases"] = alarms.refusal_phrases;
   for (const auto& entry : table.entries())
-    if (!free.contains(entry.key)) identity[entry.key] = OptionTable::value_text(entry);
+    if (entry.section != "policy")
+      identity[entry.name()] = OptionTable::value_text(entry);
+    else if (!free.contains(entry.key))
+      identity[entry.key] = OptionTable::value_text(entry);
   if (alarms.enabled && alarms.action == "lower_love") {  // otherwise alarms change no number
     OptionTable watch;
     alarms.describe(watch);
@@ -368,7 +372,7 @@ void run_policy(const PolicyOptions& options, const AlarmOptions& alarms, const 
   table["watching_judges"] = options.judges.watching;
   table["tasks"] = tasks;
   table["task_settings"] = options.task_settings;
-  if (tools.score_threshold) table["score_threshold"] = *tools.score_threshold;
+  table["judge_thresholds"] = tools.thresholds;  // the fitted ones
   table["baseline"] = options.baseline;
   guarded(comm, [&] { context.directory.write_table("policy", table); });
 }

@@ -165,6 +165,11 @@ void PolicyOptions::describe(OptionTable& table) {
   train.describe_trained(table);
   table.add("checkpoint_every_rounds", &train.checkpoint_every_steps,
             {.text = "0: only at the end of a policy", .unit = "rounds", .low = 0});
+  table.repeated_section(
+      "judge",
+      "A judge that is a model or a program, by the name that you give it; it judges if policy.judges "
+      "or policy.watching_judges names it.",
+      &judges.named);
 }
 
 void PolicyOptions::check() const {

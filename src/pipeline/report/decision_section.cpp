@@ -59,6 +59,49 @@ std::string policies_table(const Json& recommendation) {
                     rows);
 }
 
+/// "phrase in round 10, closing_rate in round 20", with what the alarms did to the love weight.
+std::string alarms_text(const Json& facts) {
+  std::string text;
+  for (const Json& alarm : facts.at("alarms"))
+    text += concat(text.empty() ? "" : ", ", alarm.at("name").get<std::string>(), " in round ",
+                   alarm.at("round").get<std::int64_t>());
+  const double factor = facts.value("love_factor", 1.0);
+  if (factor < 1) text += concat("; love weight times ", factor, " at the end");
+  return text.empty() ? "none" : text;
+}
+
+/// When alarms rang in training, and what came of each setting on held-out prompts.
+std::string settings_part(const Json& sweep) {
+  const std::vector<std::tuple<const char*, const char*, NumberStyle>> columns{
+      {"closing_rate", "closings", {.scale = 100, .suffix = " %"}},
+      {"love_probability", "mean P[Love]", {.scale = 100, .suffix = " %"}},
+      {"helpfulness_reward", "helpfulness reward", {}},
+      {"true_love_rate", "true love", {.scale = 100, .suffix = " %"}},
+      {"true_helpfulness", "true helpfulness", {}},
+      {"true_safety", "true safety", {}}};
+  std::vector<std::string> head{"setting", "love weight", "alarms in training"};
+  for (const auto& [key, title, style] : columns)
+    if (sweep.at("reference").contains(key)) head.emplace_back(title);
+  std::vector<std::vector<std::string>> rows;
+  const auto add = [&](const std::string& name, const Json& weight, const std::string& alarms, const Json& figures) {
+    rows.push_back({name, figure_text(weight), alarms});
+    for (const auto& [key, title, style] : columns)
+      if (sweep.at("reference").contains(key)) rows.back().push_back(figure_text(figures.value(key, Json()), style));
+  };
+  const auto name_of = [](const Json& facts) {
+    const std::string setting = facts.at("setting"), point = facts.at("point");
+    return setting.empty() ? point : setting;
+  };
+  add("reference", nullptr, "-", sweep.at("reference"));
+  for (const Json& policy : sweep.at("policies"))
+    add(name_of(policy), policy.at("love_weight"), alarms_text(policy), policy.at("held_out"));
+  for (const Json& point : sweep.at("stopped_by_alarms"))
+    add(name_of(point), nullptr, alarms_text(point) + ": stopped there", Json::object());
+  return "<h3>What each setting did</h3>\n<p>Alarms by the first round at whose look they rang; the others on held-out "
+         "prompts, with 95 % intervals. What is true is known in a simulated world only.</p>\n" +
+         html_table(head, rows);
+}
+
 /// What each policy gained in love against what it paid, one picture a guardrail.
 std::string front_pictures(const Json& recommendation) {
   std::vector<Picture> pictures;
@@ -99,14 +142,15 @@ std::string sweep_section(const RunDirectory& directory) {
                      " was chosen by these same figures: expect some of its gain to be luck, and confirm it on new "
                      "prompts.</p>\n";
   for (const Json& point : sweep.at("stopped_by_alarms"))
-    html += "<p class=\"missing\">Stopped by an alarm: " + html_escaped(point.get<std::string>()) + ".</p>\n";
+    html +=
+        "<p class=\"missing\">Stopped by an alarm: " + html_escaped(point.at("point").get<std::string>()) + ".</p>\n";
   for (const Json& rung : sweep.at("rungs")) {
     std::string names;
     for (const Json& name : rung.at("go_on")) names += (names.empty() ? "" : ", ") + name.get<std::string>();
     html += "<p>After " + figure_text(rung.at("rounds")) + " rounds " + figure_text(rung.at("policies")) +
             " policies were compared; these went on: " + html_escaped(names) + ".</p>\n";
   }
-  return html + policies_part(sweep);
+  return html + settings_part(sweep) + policies_part(sweep);
 }
 
 std::string decision_section(const RunDirectory& directory) {

@@ -30,7 +30,7 @@ std::string log_part(const Json& evaluation) {
   for (const Json& row : list_of(log, "policies")) {
     const Json& figures = row.at("estimators");
     std::vector<std::string> cells{row.at("name"), place_text(row)};
-    for (const char* name : {"dm", "ips", "snips", "dr", "switch_dr", "ppi"})
+    for (const char* name : {"dm", "ips", "snips", "dr", "switch", "switch_dr", "ppi"})
       cells.push_back(figure_or_reason(figures.at(name), kPercent));
     const Json differences = row.at("differences");
     const char* best = log.at("direct_model").get<bool>() ? "dr" : "snips";
@@ -42,21 +42,21 @@ std::string log_part(const Json& evaluation) {
                        figure_text(row.at("unsupported"), kPercent),
                        figure_text(row.at("switch_model_share"), kPercent)});
   }
-  std::string html =
-      "<h3>Arms and policies, valued from the log</h3>\n<p>" + figure_text(log.at("observed")) + " responses of " +
-      figure_text(log.at("users")) + " users by " + figure_text(log.at("arms")) + " arms in " +
-      figure_text(log.at("days")) +
-      " days. DM is the love model's word, IPS and SNIPS weigh what users did by the "
-      "share of traffic, DR and SWITCH-DR join both, PPI adds what the model says of responses whose signal is not "
-      "known. Intervals: " +
-      html_escaped(log.at("interval").get<std::string>()) + ". Differences and places are paired; the reference is " +
-      html_escaped(reference) + ".</p>\n" +
-      html_table(
-          {"arm or policy", "place", "DM", "IPS", "SNIPS", "DR", "SWITCH-DR", "PPI", "difference to the reference"},
-          values) +
-      html_table({"arm or policy", "responses", "hearts", "effective responses", "largest weight", "its share",
-                  "traffic never served", "left to the model by SWITCH"},
-                 weights);
+  std::string html = "<h3>Arms and policies, valued from the log</h3>\n<p>" + figure_text(log.at("observed")) +
+                     " responses of " + figure_text(log.at("users")) + " users by " + figure_text(log.at("arms")) +
+                     " arms in " + figure_text(log.at("days")) +
+                     " days. DM is the love model's word, IPS and SNIPS weigh what users did by the "
+                     "share of traffic, DR joins both, SWITCH and SWITCH-DR take the model's word where weights are "
+                     "large, PPI adds what the model says of responses whose signal is not "
+                     "known. Intervals: " +
+                     html_escaped(log.at("interval").get<std::string>()) +
+                     ". Differences and places are paired; the reference is " + html_escaped(reference) + ".</p>\n" +
+                     html_table({"arm or policy", "place", "DM", "IPS", "SNIPS", "DR", "SWITCH", "SWITCH-DR", "PPI",
+                                 "difference to the reference"},
+                                values) +
+                     html_table({"arm or policy", "responses", "hearts", "effective responses", "largest weight",
+                                 "its share", "traffic never served", "left to the model by SWITCH"},
+                                weights);
   if (evaluation.contains("log_gate")) {
     std::vector<std::vector<std::string>> rows;
     for (const Json& row : list_of(evaluation["log_gate"], "candidates"))

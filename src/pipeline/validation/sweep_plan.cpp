@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "rluf/core/error.hpp"
+#include "rluf/pipeline/constraints/tasks.hpp"
 
 namespace rluf {
 namespace {
@@ -52,15 +53,52 @@ std::string folder_text(const std::string& text) {
   return name;
 }
 
+/// Whether a word begins a new option: section.key=value.
+bool begins_option(const std::string& word) {
+  const std::size_t equals = word.find('='), dot = word.find('.');
+  return equals != std::string::npos && dot < equals && word.find_first_of("/:,") > equals;
+}
+
+std::vector<SweepPoint> settings_of(const std::string& text) {
+  const auto fail = [](const std::string& problem) {
+    fail_input(concat("sweep.settings: ", problem), "the settings to try are read from it",
+               "write it like plain: ; wary: policy.love_weights=0.1 alarms.action=stop");
+  };
+  std::vector<SweepPoint> points;
+  for (const auto& [name, words] : parts_by_task(text, fail)) {
+    SweepPoint point{concat("_", folder_text(name)), name, {}};
+    std::istringstream stream(words);
+    for (std::string word; stream >> word;) {
+      if (begins_option(word)) {
+        const std::string option = word.substr(0, word.find('='));
+        if (point.value_of(option) != nullptr) fail(concat(option, " stands twice in ", name));
+        point.values.emplace_back(option, word.substr(option.size() + 1));
+      } else if (point.values.empty()) {
+        fail(concat("\"", word, "\" of ", name, " is no section.key=value"));
+      } else {
+        point.values.back().second += concat(" ", word);
+      }
+    }
+    points.push_back(std::move(point));
+  }
+  return points.empty() ? std::vector<SweepPoint>{{}} : points;
+}
+
 }  // namespace
 
 void SweepOptions::describe(OptionTable& table) {
   table.section("sweep",
                 "rluf sweep: policies with several settings, compared with the reference. The stages before the first "
                 "setting that varies are done once.");
+  table.add("settings", &settings,
+            {.text = "points by name, each with options of its own, as in: plain: ; wary: policy.love_weights=0.1 "
+                     "alarms.action=stop. A stage is done for a point alone if one of its options is of it",
+             .allow_empty = true});
   table.add("vary", &vary,
             {.text = "options and their values, every combination of which is a point, as in: policy.kl_max: 5 10; "
-                     "policy.optimizer: crraft crpg. Empty: policy.love_weights alone, which every point goes through",
+                     "policy.optimizer: crraft crpg. Empty: policy.love_weights alone, which every point goes through. "
+                     "With settings, each is tried with every "
+                     "combination",
              .allow_empty = true});
   table.add("method", &method,
             {.text = "grid: every point for policy.rounds; halving: for few rounds first, and the better ones for more",
@@ -78,23 +116,49 @@ void SweepOptions::describe(OptionTable& table) {
                      "jobs between one with none and one with all, which makes the table"});
 }
 
-std::vector<SweepPoint> sweep_points(const std::string& vary) {
-  std::vector<SweepPoint> points{{}};
+const std::string* SweepPoint::value_of(const std::string& option) const {
+  for (const auto& [name, value] : values)
+    if (name == option) return &value;
+  return nullptr;
+}
+
+std::vector<SweepPoint> sweep_points(const std::string& settings, const std::string& vary) {
+  std::vector<SweepPoint> points = settings_of(settings);
   for (const VariedOption& option : varied_options(vary)) {
     std::vector<SweepPoint> longer;
     for (const SweepPoint& point : points)
       for (const std::string& value : option.values) {
+        if (point.value_of(option.name) != nullptr)
+          fail_vary(concat(option.name, " is also in the setting ", point.setting));
         longer.push_back(point);
         longer.back().values.emplace_back(option.name, value);
+        longer.back().name += folder_text(concat("_", option.name.substr(option.name.rfind('.') + 1), "_", value));
       }
     points = std::move(longer);
   }
-  for (std::size_t i = 0; i < points.size(); ++i) {
-    points[i].name = std::to_string(i + 1);
-    for (const auto& [option, value] : points[i].values)
-      points[i].name += folder_text(concat("_", option.substr(option.find('.') + 1), "_", value));
-  }
+  for (std::size_t i = 0; i < points.size(); ++i) points[i].name = concat(i + 1, points[i].name);
   return points;
+}
+
+nlohmann::json first_alarms(const nlohmann::json& looks) {
+  nlohmann::json first = nlohmann::json::array();
+  std::set<std::string> names;
+  for (const nlohmann::json& look : looks)
+    for (const nlohmann::json& alarm : look.at("alarms"))
+      if (names.insert(alarm.at("name")).second)
+        first.push_back({{"name", alarm.at("name")}, {"round", look.at("round")}, {"sentence", alarm.at("sentence")}});
+  return first;
+}
+
+nlohmann::json held_out_figures(const nlohmann::json& validation, const std::string& arm) {
+  nlohmann::json figures = nlohmann::json::object();
+  for (const nlohmann::json& row : validation.at("arms")) {
+    if (row.value("name", "") != arm) continue;
+    for (const char* key : {"closing_rate", "love_probability", "helpfulness_reward", "true_love_rate",
+                            "true_helpfulness", "true_safety"})
+      if (row.contains(key)) figures[key] = row.at(key);
+  }
+  return figures;
 }
 
 std::vector<std::int64_t> rung_rounds(std::int64_t rounds, std::int64_t first, double keep) {

@@ -7,7 +7,7 @@
 ///     json_schema   {"type": "object", "required": ["name"]}                   json_schema.hpp
 ///     language      "de"                                                       language.hpp
 ///     task          "math": a class of prompts that may have judges of its own
-///     metadata      anything, which external judges get to see
+///     metadata      anything, which external judges and the questions of model judges get to see
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -30,5 +30,9 @@ struct Constraints {
 Constraints read_constraints(const nlohmann::json& row, const std::string& path, std::int64_t line);
 /// The fields that are there, so that read_constraints() reads the same.
 nlohmann::json to_json(const Constraints& constraints);
+/// Whether prompts can have it: one of the fields above, or metadata.NAME, which goes into objects by dots.
+bool is_field(const std::string& field);
+/// A field's text, or its JSON if it is none; nothing if the prompt does not have it. Broken UTF-8 is replaced.
+std::optional<std::string> field_text(const Constraints& constraints, const std::string& field);
 
 }  // namespace rluf

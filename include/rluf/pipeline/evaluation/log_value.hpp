@@ -18,9 +18,11 @@ struct PolicyView {
   std::vector<LoggedResponse> responses;  ///< @shape [num_rows]
   double unsupported = 0;                 ///< share of the policy's traffic where its arms never served
 };
-PolicyView view_of(const ServedLog& log, const ArmPolicy& policy);
+/// Arms of a weight above `largest_weight` are those that SWITCH takes the direct model's word for.
+PolicyView view_of(const ServedLog& log, const ArmPolicy& policy, double largest_weight);
 
-/// One policy's estimates by name ("dm", "ips", "snips", "dr", "switch_dr", "ppi"); each is in one of the two maps.
+/// One policy's estimates by name ("dm", "ips", "snips", "dr", "switch", "switch_dr", "ppi"); each is in one of the two
+/// maps.
 struct PolicyValue {
   std::string name;
   PolicyKind kind = PolicyKind::kArm;

@@ -23,11 +23,12 @@ Verdict external_verdict(const std::string& answer, std::int64_t id, std::string
 class ExternalJudge : public Judge {
  public:
   /// @throws Error(kBadInput) if the command is empty or its program missing
-  ExternalJudge(const JudgeOptions& options, const Communicator& comm);
-  std::string name() const override { return "external"; }
+  ExternalJudge(const std::string& name, const NamedJudge& judge, const Communicator& comm);
+  std::string name() const override { return name_; }
   std::vector<Verdict> verdicts(const std::vector<JudgedResponse>& responses) const override;
 
  private:
+  std::string name_;
   double seconds_;
   std::int64_t restarts_;
   Communicator comm_;

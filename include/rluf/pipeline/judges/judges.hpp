@@ -1,10 +1,13 @@
 #pragma once
 /// Judges: each says whether a response keeps one constraint. A response counts only if every judge is satisfied.
 ///
-/// To add a judge: write its class (a file of its own if it is more than a few lines), its options in JudgeOptions, one
-/// line in `judge_makers()` of judges.cpp, and cases in tests/judges/judges_test.cpp. Nothing else knows the names.
+/// To add a judge that looks at a response alone: write its class, its options in JudgeOptions, one line in
+/// `rule_judge_makers()` of rule_judges.cpp, and cases in tests/judges/judges_test.cpp. Nothing else knows the names.
+/// Judges that are models or programs are those that users name (named_judge.hpp); a kind of them is its class, its
+/// options in NamedJudge and a line in `named_judge()` of judges.cpp.
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +16,7 @@
 #include "rluf/config/option_table.hpp"
 #include "rluf/parallel/communicator.hpp"
 #include "rluf/pipeline/constraints/constraints.hpp"
+#include "rluf/pipeline/judges/named_judge.hpp"
 #include "rluf/tokenizer/chat_template.hpp"
 
 namespace rluf {
@@ -63,19 +67,11 @@ struct JudgeOptions {
   double max_repetition = 0.5;
   std::string safety_measure = "relative";
   double safety_threshold = 0.2;
-  std::string external_command = "";
-  double external_seconds = 10;
-  std::int64_t external_restarts = 3;
-  std::string model = "";
-  std::string model_question =
-      "{prompt}\\n\\nA response to this is:\\n\\n{response}\\n\\nIs it harmless, true and to the point? Answer Yes or "
-      "No.";
-  std::string model_satisfied_token = "Yes", model_violated_token = "No";
-  double model_threshold = 0.5;
-  std::string score_model = "";
-  double score_threshold = 0.5, score_false_alarms = 0;
-  void describe(OptionTable& table);        ///< adds to the current section
+  NamedJudges named = {};                   ///< sections [judge.NAME]; only those that are named above judge
+  void describe(OptionTable& table);        ///< adds to the current section, without those of `named`
   bool has(const std::string& name) const;  ///< among those that choose or those that watch
+  /// Those of `named` that judge.
+  NamedJudges used() const;
   /// @throws Error(kBadInput) for what make_judges() refuses, and a missing program or option of a judge
   void check() const;
 };
@@ -85,10 +81,10 @@ using ResponseMeasure = std::function<std::vector<std::optional<double>>(const s
 
 /// What judges get from the stage that asks them.
 struct JudgeTools {
-  Communicator comm = Communicator::self();              ///< of the ranks that judge together
-  std::string closing_phrases, refusal_phrases;          ///< between commas, for the judges closing and refusal
-  ResponseMeasure model_probability, score_probability;  ///< of the judges model and score (model_judges.hpp)
-  std::optional<double> score_threshold;                 ///< fitted, in place of the option
+  Communicator comm = Communicator::self();         ///< of the ranks that judge together
+  std::string closing_phrases, refusal_phrases;     ///< between commas, for the judges closing and refusal
+  std::map<std::string, ResponseMeasure> measures;  ///< of the judges that are models, by name (model_judges.hpp)
+  std::map<std::string, double> thresholds;         ///< fitted, in place of the option, by name
 };
 
 /// Without a side effect: programs start, and models are asked, with the first verdict.
@@ -97,6 +93,7 @@ Judges make_judges(const JudgeOptions& options, const JudgeTools& tools = {});
 /// The same of those that watch.
 Judges make_watching_judges(const JudgeOptions& options, const JudgeTools& tools = {});
 
+/// Logs of how many prompts a judge does not ask all.
 /// @throws Error(kBadInput) if a judge is named of which no prompt asks anything, or a task of which no prompt is
 void check_judges_are_asked(const Judges& judges, const JudgeOptions& options,
                             const std::vector<const Constraints*>& prompts);

@@ -26,8 +26,8 @@ class ThresholdJudge : public Judge {
   ResponseMeasure measure_;
 };
 
-/// The question with {prompt}, {response} and {answer} filled in, and \n as new lines. What is filled in is not looked
-/// at again. A prompt of several messages is given with their roles.
+/// The question with {prompt}, {response} and fields of the prompt filled in, and \n as new lines. What is filled in is
+/// not looked at again. A prompt of several messages is given with their roles.
 std::string filled_question(const std::string& question, const JudgedResponse& response);
 
 /// P(satisfied) / (P(satisfied) + P(violated)) from log-probabilities. @unit 0..1
@@ -38,21 +38,21 @@ double satisfied_share(double log_satisfied, double log_violated);
 /// @source Vovk et al., "Algorithmic Learning in a Random World", 2005: split conformal prediction
 std::optional<double> fitted_threshold(std::span<const double> good_scores, double rate);
 
-/// What both measures need of the stage. Outlives them.
+/// What all measures need of the stage. Outlives them.
 struct MeasureContext {
   std::int64_t micro_batch_tokens = 0, max_turns = 0, max_tokens = 0;
   const Communicator& comm;
 };
 
-/// Of the judge model. A question too long for the model, or about an answer that the prompt does not have, gives
-/// nothing. @throws Error(kBadInput) if a token is none, or both are the same
-ResponseMeasure token_measure(const JudgeOptions& options, const Llama& model, const ModelText& text,
-                              const MeasureContext& context);
-/// Of the judge score: the probability by the model's own calibration.
-ResponseMeasure score_measure(const RewardModel& model, const MeasureContext& context);
+/// Of a chat model. A question too long for the model gives nothing.
+/// @throws Error(kBadInput) if a token is none: `name` is the judge's
+ResponseMeasure token_measure(const std::string& name, const NamedJudge& judge, const Llama& model,
+                              const ModelText& text, const MeasureContext& context);
+/// Of a reward model: the probability by its own calibration.
+ResponseMeasure score_measure(const std::string& name, const RewardModel& model, const MeasureContext& context);
 
-/// The models of the judges model and score, where they are named. @collective constructor
-/// @throws Error(kBadInput) if a folder is none, or held-out responses for the threshold are missing or too few
+/// The models of the judges of these kinds that judge, each folder loaded once. @collective constructor
+/// @throws Error(kBadInput) if a folder is none, or held-out responses for a threshold are missing or too few
 class JudgeModels {
  public:
   JudgeModels(const JudgeOptions& options, const MeasureContext& measuring, const StageContext& context);
@@ -62,15 +62,15 @@ class JudgeModels {
   JudgeTools tools() const { return tools_; }
 
  private:
-  std::optional<Llama> chat_;
-  std::unique_ptr<ModelText> chat_text_;
-  std::optional<RewardModel> reward_;
+  struct ChatModel {
+    Llama model;
+    std::unique_ptr<ModelText> text;
+  };
+  std::map<std::string, ChatModel> chats_;  // by folder
+  std::map<std::string, RewardModel> rewards_;
   JudgeTools tools_;
 };
 /// Of their weights, on one rank. @unit bytes
 std::int64_t judge_memory_bytes(const JudgeOptions& options);
-
-/// @throws Error(kBadInput) for options of the judges model and score that cannot work, whatever the models
-void check_model_judges(const JudgeOptions& options);
 
 }  // namespace rluf

@@ -17,7 +17,9 @@ using TaskJudges = std::map<std::string, std::set<std::string>>;
 /// judge that is not in `known`
 TaskJudges read_task_judges(const std::string& text, const std::vector<std::string>& known);
 
-/// The judge, for the tasks that have it: responses to other prompts are not asked about.
-std::unique_ptr<Judge> for_its_tasks(std::unique_ptr<Judge> judge, const TaskJudges& tasks);
+/// The judge, for prompts of the tasks that have it and with all the fields: responses to others are not asked about,
+/// as CGPO asks for facts only where a gold answer is (appendix B).
+std::unique_ptr<Judge> for_its_prompts(std::unique_ptr<Judge> judge, const TaskJudges& tasks,
+                                       const std::vector<std::string>& fields);
 
 }  // namespace rluf

@@ -31,6 +31,7 @@ struct PlannedScorer {
   Use use = Use::kReward;
   double more_tokens = 0;  ///< of a document, beside prompt and response
   double rows_each = 0;    ///< log-probabilities of a document
+  double passes = 1;       ///< through each document, of judges that share a model
 };
 
 /// What a round draws and trains on. Where tasks have their own N without prompts of their own, every prompt counts as
