@@ -77,6 +77,8 @@ std::vector<Figure> grid_figures(const Machine& machine, const PlanLayout& layou
                                  {"tensor axis", number("T", layout.tensor)},
                                  {"shard axis", number("S", layout.shard)},
                                  {"replicas: tensor groups", number("replicas", layout.replicas())}};
+  if (layout.divides_weights())
+    figures.push_back({"layers whose weights are gathered before their turn", number("ahead", layout.gather_ahead)});
   for (const Axis axis : {Axis::kTensor, Axis::kShard, Axis::kData, Axis::kReplicas}) {
     if (size_of(layout, axis) == 1 && axis != Axis::kData) continue;
     const std::string name = name_of(axis);

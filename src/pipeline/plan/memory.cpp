@@ -11,8 +11,8 @@ constexpr double kCacheBytes = 4;  ///< the decoders' caches are float32
 /// Gathered weights of the layers: of one part in use, and as the packed buffer that it comes from; of the layers that
 /// are on their way.
 Quantity gathered_weights(const ModelOnLayout& m, const PlanLayout& layout) {
-  const Quantity ahead("ahead", static_cast<double>(std::min(layout.gather_ahead, m.config.num_layers - 1)));
-  return 2 * m.block + ahead * (m.shape.layer_matrices / m.tensor + m.layer_adapters);
+  const Quantity ahead("ahead", static_cast<double>(layout.gather_ahead));
+  return 2 * m.block + min(ahead, m.shape.L - 1) * (m.shape.layer_matrices / m.tensor + m.layer_adapters);
 }
 
 /// Copies of weights in the compute type, or gathered ones, that stand at the end of a forward pass: always the head;
