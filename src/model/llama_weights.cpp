@@ -245,6 +245,23 @@ at::Tensor Llama::whole_parameter(std::size_t i) const {
   return layout_ ? joined(part, placements_[i], layout_->grid.tensor) : part;
 }
 
+at::Tensor Llama::score_heads() const {
+  RLUF_ASSERT(config_.num_scores > 0);
+  return whole_parameter(final_norm_index() + 1);
+}
+
+Llama Llama::with_score_heads(const at::Tensor& heads) const {
+  RLUF_ASSERT(config_.num_scores > 0 && heads.dim() == 2 && heads.size(1) == config_.hidden_size);
+  const std::size_t i = final_norm_index() + 1;
+  Llama other = *this;  // of the same tensors
+  other.gradient_sink_ = nullptr;
+  other.config_.num_scores = heads.size(0);
+  other.placements_[i] = placement_of(parameters_[i].first, heads.sizes().vec(), layout_.get());
+  other.parameters_[i].second =
+      other.placements_[i].kept_part(heads).to(device_, torch::kFloat32).detach().clone().set_requires_grad(true);
+  return other;
+}
+
 Llama Llama::clone() const {
   Llama copy(config_, device_, layout_);
   copy.compute_type_ = compute_type_;

@@ -56,6 +56,27 @@ static Json losses_of(const Json& one) {
           {"rejected_grad", list_of(rejected.grad())}};
 }
 
+static Json ordinals_of(const Json& one) {
+  at::Tensor raw = tensor_of(one.at("raw")).requires_grad_(), offsets = tensor_of(one.at("offsets")).requires_grad_();
+  const auto levels = one.at("levels").get<std::vector<std::int64_t>>();
+  const at::Tensor thresholds = rising_thresholds(tensor_of(one.at("start")), offsets);
+  const at::Tensor loss = cumulative_logit_sum(raw, at::tensor(levels, at::kLong), thresholds);
+  loss.backward();
+  return {{"thresholds", list_of(thresholds.detach())},
+          {"loss", loss.item<double>()},
+          {"raw_grad", list_of(raw.grad())},
+          {"offsets_grad", list_of(offsets.grad())}};
+}
+
+static Json predictions_of(const Json& one) {
+  const Predictions values{one.at("predicted"), one.at("truth")};
+  const auto weights = one.at("weights").get<std::vector<double>>();
+  return {{"rank_correlation", number(rank_correlation(values, weights))},
+          {"r_squared", number(r_squared(values, weights))},
+          {"quadratic_kappa", number(quadratic_kappa(values, weights))},
+          {"mean_absolute_error", number(mean_absolute_error(values, weights))}};
+}
+
 static Json calibrations_of(const Json& one) {
   const auto raw = one.at("raw").get<std::vector<double>>(), labels = one.at("labels").get<std::vector<double>>();
   Calibration temperature{.prior_correction = one.at("prior")}, isotonic{.prior_correction = one.at("prior")};
@@ -75,5 +96,7 @@ int main(int argc, char** argv) {
   for (const Json& one : cases.at("metrics")) out["metrics"].push_back(metrics_of(one));
   for (const Json& one : cases.at("losses")) out["losses"].push_back(losses_of(one));
   for (const Json& one : cases.at("calibrations")) out["calibrations"].push_back(calibrations_of(one));
+  for (const Json& one : cases.at("ordinals")) out["ordinals"].push_back(ordinals_of(one));
+  for (const Json& one : cases.at("predictions")) out["predictions"].push_back(predictions_of(one));
   write_json(argv[2], out);
 }

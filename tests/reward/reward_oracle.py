@@ -1,16 +1,18 @@
-"""Metrics against scikit-learn, losses and their gradients against torch: random data with ties, extremes, rare labels."""
+"""Metrics against scikit-learn, losses and their gradients against torch and statsmodels: random data with ties, extremes, rare labels."""
 import json, os, subprocess, sys, tempfile
 
 try:
     import numpy as np
     import torch
     import torch.nn.functional as F
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import approx_fprime, minimize_scalar
     from scipy.special import expit
-    from scipy.stats import pearsonr
+    from scipy.stats import pearsonr, spearmanr
     from sklearn.isotonic import IsotonicRegression
     from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+    from sklearn.metrics import (average_precision_score, brier_score_loss, cohen_kappa_score, log_loss, mean_absolute_error, r2_score,
+                                 roc_auc_score)
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
 except ImportError as error:
     print("skipped:", error)
     sys.exit(77)
@@ -52,9 +54,23 @@ for n, rate, prior, decimals in ((400, 0.3, -2.0, 3), (2000, 0.1, -4.7, 1), (500
     asked = np.concatenate([case["logits"], rng.uniform(-9, 9, 50)])
     calibrations.append({"raw": case["logits"], "labels": case["labels"], "prior": prior, "asked": asked.tolist()})
 
+single = lambda values: np.asarray(values, dtype=np.float32).astype(float).tolist()
+ordinals = []
+for size, num_levels, spread in ((40, 2, 1.0), (200, 5, 1.0), (60, 3, 8.0), (300, 10, 2.0)):
+    levels = np.concatenate([np.arange(num_levels), rng.integers(0, num_levels, size - num_levels)])
+    ordinals.append({"raw": single(rng.normal(0, spread, size)), "levels": levels.tolist(),
+                     "start": single(np.sort(rng.normal(0, 2, num_levels - 1))), "offsets": single(rng.normal(0, 0.5, num_levels - 1))})
+predictions = []
+for size, num_levels in ((200, 5), (50, 3), (1000, 100)):
+    truth = rng.integers(1, num_levels + 1, size)
+    predicted = np.clip(truth + rng.integers(-1, 2, size), 1, num_levels)
+    predictions.append({"truth": truth.astype(float).tolist(), "predicted": predicted.astype(float).tolist(),
+                        "weights": rng.integers(0, 4, size).astype(float).tolist()})
+
 with tempfile.TemporaryDirectory() as folder:
     with open(folder + "/cases.json", "w") as out:
-        json.dump({"metrics": cases, "losses": losses, "calibrations": calibrations}, out)
+        json.dump({"metrics": cases, "losses": losses, "calibrations": calibrations, "ordinals": ordinals,
+                   "predictions": predictions}, out)
     program = os.path.join(os.environ["RLUF_BUILD"], "tests", "reward", "reward_driver")
     if not os.path.exists(program):
         program = os.path.join(os.environ["RLUF_BUILD"], "reward_driver")
@@ -121,6 +137,30 @@ for number, (case, got) in enumerate(zip(losses, results["losses"])):
     for name, tensor in (("raw", raw), ("chosen", chosen), ("rejected", rejected)):
         for have, want in zip(got[name + "_grad"], tensor.grad.tolist(), strict=True):
             same(f"gradient of {name} {number}", have, want, 1e-5)
+for number, (case, got) in enumerate(zip(ordinals, results["ordinals"])):
+    raw, levels, start, offsets = (np.array(case[k]) for k in ("raw", "levels", "start", "offsets"))
+    gaps = np.log(np.diff(start)) + offsets[1:]  # statsmodels writes thresholds as a first one and logarithms of gaps
+    parameters = np.concatenate([[1.0, start[0] + offsets[0]], gaps])
+    loss = lambda x: -OrderedModel(levels, x[:, None], distr="logit").loglike(parameters)
+    same(f"ordinal {number}", got["loss"], loss(raw), 1e-5)
+    thresholds = np.cumsum(np.concatenate([parameters[1:2], np.exp(gaps)]))
+    for have, want in zip(got["thresholds"], thresholds, strict=True):
+        same(f"thresholds {number}", have, want, 1e-5)
+    score = -OrderedModel(levels, raw[:, None], distr="logit").score(parameters)  # of slope, first threshold, log gaps
+    for have, want in zip(got["offsets_grad"], score[1:], strict=True):
+        same(f"gradient of thresholds {number}", have, want, 1e-3)
+    same(f"gradient along the scores {number}", float(np.dot(got["raw_grad"], raw)), score[0], 1e-3)
+    for have, want in zip(got["raw_grad"], approx_fprime(raw, loss, 1e-6), strict=True):
+        same(f"gradient of scores {number}", have, want, 1e-3)
+    if len(start) == 1:
+        same("two levels are binary", got["loss"], log_loss(levels, expit(raw - thresholds[0]), normalize=False), 1e-5)
+for number, (case, got) in enumerate(zip(predictions, results["predictions"])):
+    repeated = np.array(case["weights"]).astype(int)
+    truth, predicted = (np.repeat(np.array(case[k]), repeated) for k in ("truth", "predicted"))
+    same(f"Spearman {number}", got["rank_correlation"], spearmanr(truth, predicted)[0])
+    same(f"R squared {number}", got["r_squared"], r2_score(truth, predicted))
+    same(f"kappa {number}", got["quadratic_kappa"], cohen_kappa_score(truth.astype(int), predicted.astype(int), weights="quadratic"))
+    same(f"absolute error {number}", got["mean_absolute_error"], mean_absolute_error(truth, predicted))
 for number, (case, got) in enumerate(zip(calibrations, results["calibrations"])):
     x, y, prior = np.array(case["raw"]), np.array(case["labels"]), case["prior"]
     # The likelihood of the window, whose rows stand at the raised rate.
@@ -133,4 +173,4 @@ for number, (case, got) in enumerate(zip(calibrations, results["calibrations"]))
     fit.f_.y = np.clip(fit.f_.y, least, 1 - least)
     for have, want in zip(got["isotonic"], fit.f_(np.clip(case["asked"], fit.X_min_, fit.X_max_)), strict=True):
         same(f"isotonic {number}", have, want, 1e-9)
-print(f"{len(calibrations)} calibrations, {len(cases)} metric cases and {len(losses)} loss cases agree")
+print(f"{len(calibrations)} calibrations, {len(cases)} metric cases and {len(losses) + len(ordinals)} loss cases agree")

@@ -151,6 +151,11 @@ class Llama {
   /// no cast and no gather in every forward pass. Shares memory where it can, so it is good until the next optimizer
   /// step. @collective
   Llama for_inference() const;
+  /// Score heads in one piece. @shape [num_scores, hidden_size] @collective over the shard and tensor axes
+  at::Tensor score_heads() const;
+  /// The same model with these score heads in place of its own; shares memory with this one.
+  /// @shape heads [any number, hidden_size], the same on every rank
+  Llama with_score_heads(const at::Tensor& heads) const;
 
  private:
   friend const at::Tensor& head_weight(const Llama& model);

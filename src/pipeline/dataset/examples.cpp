@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "rluf/core/error.hpp"
 #include "rluf/io/jsonl.hpp"
@@ -113,6 +114,21 @@ std::vector<ResponseFacts> LabelledData::facts() const {
               "the file is damaged", "make it again with `rluf dataset`");
   }
   return facts;
+}
+
+std::map<std::string, std::vector<double>> LabelledData::numbers() const {
+  const std::size_t rows = labels_.size();
+  std::map<std::string, std::vector<double>> columns;
+  const auto set = [&](const std::string& name, std::size_t row, double value) {
+    columns.try_emplace(name, rows, std::numeric_limits<double>::quiet_NaN()).first->second[row] = value;
+  };
+  for_each_json(file_, group_ + "/facts", group_ + "/facts_offsets", rows,
+                [&](std::size_t row, const nlohmann::json& json) {
+                  for (const auto& name : json.value("signals", nlohmann::json::array())) set(name, row, 1);
+                  for (const auto& [name, value] : json.value("numbers", std::map<std::string, double>()))
+                    set(name, row, value);
+                });
+  return columns;
 }
 
 PairData::PairData(const std::string& path, Split split, const Communicator& comm)

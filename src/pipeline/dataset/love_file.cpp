@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "dataset_files.hpp"
 #include "rluf/core/error.hpp"
@@ -16,14 +17,34 @@
 namespace rluf {
 namespace {
 
-/// As LabelledData::facts reads them.
+/// A number, or 1 and 0 for true and false.
+std::optional<double> number_of(const Json& value) {
+  if (value.is_boolean()) return value.get<bool>() ? 1.0 : 0.0;
+  return value.is_number() ? std::optional(value.get<double>()) : std::nullopt;
+}
+
+/// As LabelledData::facts and numbers read them.
 std::string facts_of(const Json& row, const std::vector<Message>& messages, const std::string& label,
                      const Place& place) {
   Json facts{{"use_case", use_case_of(row, place.path, place.line).value_or("")}, {"signals", Json::array()}};
   facts["position"] = 1 + std::count_if(messages.begin(), messages.end(),
                                         [](const Message& message) { return message.role == "assistant"; });
-  for (const auto& [name, value] : member(row, "signals", place).items())
-    if (name != label && (value == 1 || value == true)) facts["signals"].push_back(name);
+  const Json& signals = member(row, "signals", place);
+  Json numbers = Json::object();
+  for (const auto& [name, value] : row.items())  // a number that names or dates a row is not one to learn
+    if (const auto number = number_of(value); number && name != label && name != "timestamp" && !name.ends_with("_id"))
+      numbers[name] = *number;
+  for (const auto& [name, value] : signals.items()) {
+    const auto number = number_of(value);
+    if (!number || name == label) continue;
+    numbers.erase(name);
+    if (*number == 1) {
+      facts["signals"].push_back(name);
+    } else {
+      numbers[name] = *number;
+    }
+  }
+  if (!numbers.empty()) facts["numbers"] = numbers;
   return facts.dump();
 }
 

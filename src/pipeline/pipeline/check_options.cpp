@@ -74,6 +74,7 @@ void RunConfig::check(const std::string& command) const {
   check_adapters("helpfulness", reward.helpfulness.train);
   check_adapters("safety", reward.safety.train);
   check_adapters("policy", policy.train);
+  if (runs("reward")) reward.love.check_also(data.signal);
   if (runs("policy")) policy.check();
   if ((runs("policy") || command == "generate") && policy.max_new_tokens >= data.max_tokens)
     fail_room("policy.max_new_tokens", policy.max_new_tokens, data.max_tokens);

@@ -73,6 +73,8 @@ void tool_score(const RunConfig& config, const std::vector<std::string>& operand
     rows[i].second["raw_score"] = scores.raw[i];
     rows[i].second["calibrated_probability"] = calibrated_probability(scores.raw[i], reward.calibration);
     if (!scores.disagreement.empty()) rows[i].second["disagreement"] = scores.disagreement[i];
+    for (std::size_t head = 0; head < reward.also.size(); ++head)
+      rows[i].second["also"][reward.also[head].target.name] = scores.also[head][i];
     std::cout << rows[i].second.dump() << '\n';
   }
 }

@@ -39,7 +39,7 @@ PlannedModel reward_model(const std::string& name, const ObjectiveOptions& objec
                           const RunOptionsOfPlan& run) {
   const bool own = !objective.base.empty() || !shape.empty();
   return model_of(name, own ? objective.base : run.model.base, own ? shape : run.plan.model,
-                  own ? concat("plan.", name, "_model") : "plan.model", objective.heads);
+                  own ? concat("plan.", name, "_model") : "plan.model", objective.num_score_rows());
 }
 
 void check_stages(const std::vector<std::string>& stages) {

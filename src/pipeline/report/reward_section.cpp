@@ -68,6 +68,30 @@ std::vector<Picture> segment_pictures(const Json& slices) {
   return pictures;
 }
 
+/// What was learned beside love, a head a row.
+std::string also_table(const Json& heads) {
+  std::vector<std::vector<std::string>> rows;
+  for (const Json& head : heads) {
+    std::string figures;
+    for (const auto& [key, label] :
+         std::vector<std::pair<std::string, std::string>>{{"auroc", "AUROC"},
+                                                          {"log_loss", "log loss"},
+                                                          {"quadratic_kappa", "quadratic-weighted kappa"},
+                                                          {"mean_absolute_error", "mean absolute error (levels)"},
+                                                          {"rank_correlation", "Spearman's correlation"},
+                                                          {"r_squared", "R squared"}})
+      if (head.at("metrics").contains(key))
+        figures += concat(figures.empty() ? "" : "; ", label, " ", figure_text(head["metrics"][key]));
+    rows.push_back({head.at("name"), head.at("kind"), figure_text(head.at("training_rows")),
+                    figure_text(head.at("training_rows_without")), figure_text(head.at("held_out_rows")),
+                    figure_text(head.at("held_out_rows_without")), figures});
+  }
+  return "<h4>Learned beside love (love.also)</h4>\n" +
+         html_table(
+             {"of the log", "kind", "training rows with it", "without", "held-out rows with it", "without", "held out"},
+             rows);
+}
+
 std::string love_section(const Json& table) {
   std::string html =
       "<h3>P[Love]</h3>\n<p>Held out: " + figure_text(table.at("held_out_examples")) + " responses of " +
@@ -87,6 +111,7 @@ std::string love_section(const Json& table) {
                           {"calibration_slope", "calibration slope (1 is perfect)"},
                           {"length_correlation", "correlation of score and response length"},
                           {"mean_disagreement", "spread of the heads, mean (logits)"}});
+  if (table.contains("also")) html += also_table(table["also"]);
   const Json slices = list_of(table, "slices");
   std::vector<Picture> pictures{
       {.title = "Reliability of P[Love]",

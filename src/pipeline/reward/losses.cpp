@@ -38,4 +38,22 @@ at::Tensor bradley_terry_sum(const at::Tensor& chosen, const at::Tensor& rejecte
   return mean_over_heads(loss, weights);
 }
 
+at::Tensor rising_thresholds(const at::Tensor& start, const at::Tensor& offsets) {
+  const at::Tensor gaps = start.diff() * offsets.slice(0, 1).exp();
+  return at::cat({start.slice(0, 0, 1) + offsets.slice(0, 0, 1), gaps}).cumsum(0);
+}
+
+at::Tensor cumulative_logit_sum(const at::Tensor& raw_scores, const at::Tensor& levels, const at::Tensor& thresholds) {
+  // The lowest level has no lower end and the highest no upper one: a number that no score comes near stands for it.
+  const at::Tensor far = at::full({1}, 1e6, thresholds.options()), ends = at::cat({-far, thresholds, far});
+  const at::Tensor low = ends.index_select(0, levels), high = ends.index_select(0, levels + 1);
+  // sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which does not cancel.
+  return -(at::log_sigmoid(high - raw_scores) + at::log_sigmoid(raw_scores - low) + (-(low - high).expm1()).log())
+              .sum();
+}
+
+at::Tensor squared_error_sum(const at::Tensor& raw_scores, const at::Tensor& targets) {
+  return (raw_scores - targets).square().sum();
+}
+
 }  // namespace rluf

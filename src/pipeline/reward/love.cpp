@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 
+#include "auxiliary_training.hpp"
 #include "objective.hpp"
 #include "rluf/core/error.hpp"
 #include "rluf/core/log.hpp"
@@ -67,15 +69,16 @@ void train_love(const RewardOptions& options, const StageContext& context) {
       held_out(context.directory.data("love.h5"), Split::kHoldout, comm);
   const TrainedRows rows = split_rows(rows_by_time(examples), objective.has_window());
   const double weight = positive_weight(objective, examples, rows.trained);
+  std::optional<AuxiliaryTraining> also;
+  guarded(comm, [&] { also.emplace(objective, examples, rows.trained); });
   std::vector<std::int64_t> num_tokens;
   for (const std::int64_t row : rows.trained)
     num_tokens.push_back(examples.documents().num_tokens()[static_cast<std::size_t>(row)]);
+  nlohmann::json identity{{"base", base}, {"examples", num_tokens.size()}, {"batch", objective.train.global_batch}};
+  if (!objective.also.empty()) identity["also"] = {objective.also, objective.also_weight};
   const auto averages = train(
       reward.model,
-      {.stage = "love",
-       .num_tokens = num_tokens,
-       .seed = context.seed(),
-       .identity = {{"base", base}, {"examples", num_tokens.size()}, {"batch", objective.train.global_batch}}},
+      {.stage = "love", .num_tokens = num_tokens, .seed = context.seed(), .identity = std::move(identity)},
       objective.train,
       [&](const Llama& model, const std::vector<std::int64_t>& batch) {
         std::vector<TokenIds> documents;
@@ -87,16 +90,20 @@ void train_love(const RewardOptions& options, const StageContext& context) {
           labels.push_back(examples.labels()[static_cast<std::size_t>(of_batch.back())]);
         }
         const at::Tensor targets = torch::tensor(labels, torch::kFloat32).to(model.device());
-        return MicroLoss{
-            binary_cross_entropy_sum(heads_of(model, documents), targets,
+        const at::Tensor scores = also->scores(model, documents);
+        MicroLoss loss{
+            binary_cross_entropy_sum(scores.slice(0, 0, std::ssize(documents)).slice(1, 0, objective.heads), targets,
                                      head_weights(of_batch, objective.heads, context.seed(), model.device()), weight),
             {}};
+        also->add_losses(scores, of_batch, loss);
+        return loss;
       },
       comm, context.directory);
+  also->finish(reward);
   // The weight multiplies the odds that are learned.
   reward.calibration.prior_correction = examples.prior_correction() - std::log(weight);
   if (!rows.fitted.empty()) fit_window(reward, examples, rows.fitted, objective, context);
-  nlohmann::json table = measure_love(reward, held_out, options, context);
+  nlohmann::json table = measure_love(reward, held_out, options, context, also->table());
   const Calibration& calibration = reward.calibration;
   double positives = 0;
   for (const float label : examples.labels()) positives += label;

@@ -8,6 +8,7 @@
 #include "rluf/core/random.hpp"
 #include "rluf/kernels/reductions.hpp"
 #include "rluf/parallel/run_control.hpp"
+#include "rluf/pipeline/dataset/selection.hpp"
 #include "rluf/pipeline/reward/metrics.hpp"
 #include "rluf/pipeline/reward/slices.hpp"
 #include "rluf/statistics/logistic.hpp"
@@ -66,10 +67,78 @@ std::vector<Json> compute_figures(const std::vector<Figure>& figures, const std:
 
 double ece10(const BinaryScores& scores, const std::vector<double>& weights) { return ece(scores, weights, 10); }
 
+/// Rows of the hold-out that have a label of a head.
+struct LabelledRows {
+  Predictions values;
+  std::vector<std::int64_t> users;
+};
+
+/// Figures of a head, in the order of their names. `rows` must stay.
+std::vector<Figure> figures_of(const AuxiliaryHead& head, const LabelledRows& rows, const RewardOptions& options,
+                               std::uint64_t seed) {
+  if (head.target.kind == TargetKind::kBinary) {
+    std::vector<double> logits;
+    for (const double p : rows.values.predicted) logits.push_back(log_odds(p));
+    const BinaryScores scores = BinaryScores::sorted(logits, rows.values.truth, rows.users);
+    return {{"auroc", [=, &options] { return interval_of(scores, options, seed, auroc); }},
+            {"log_loss", [=, &options] { return interval_of(scores, options, seed, log_loss); }}};
+  }
+  const bool is_ordinal = head.target.kind == TargetKind::kOrdinal;
+  Predictions levels = rows.values;
+  for (double& level : levels.predicted) level = std::round(level);
+  const Clusters clusters(rows.users);
+  const auto figure = [&](const char* name, const Predictions& values, const auto& metric) {
+    return Figure{name, [=, &options] {
+                    return bootstrap_interval(
+                               clusters.numbers, clusters.count, static_cast<int>(options.bootstrap_replicates), seed,
+                               [&](const std::vector<double>& weights) { return metric(values, weights); })
+                        .to_json();
+                  }};
+  };
+  if (is_ordinal)
+    return {figure("quadratic_kappa", levels, quadratic_kappa),
+            figure("mean_absolute_error", rows.values, mean_absolute_error)};
+  return {figure("rank_correlation", rows.values, rank_correlation), figure("r_squared", rows.values, r_squared)};
+}
+
+/// Adds to each head's object what it is and how good it is on the rows that have its label. @collective
+void measure_also(const RewardModel& reward, const RewardScores& scores, const LabelledData& held_out,
+                  const RewardOptions& options, const StageContext& context, Json& table) {
+  std::vector<Figure> figures;
+  std::vector<std::size_t> heads;
+  guarded(context.grid.world, [&] {
+    const auto numbers = held_out.numbers();
+    for (std::size_t i = 0; i < reward.also.size(); ++i) {
+      const AuxiliaryHead& head = reward.also[i];
+      LabelledRows rows;
+      if (const auto found = numbers.find(head.target.name); found != numbers.end()) {
+        check_values(head.target, found->second);
+        for (std::size_t row = 0; row < found->second.size(); ++row) {
+          if (std::isnan(found->second[row])) continue;
+          rows.values.predicted.push_back(scores.also[i][row]);
+          rows.values.truth.push_back(found->second[row]);
+          rows.users.push_back(held_out.users()[row]);
+        }
+      }
+      const std::size_t known = rows.users.size();
+      table[i].update(head.to_json());
+      table[i]["held_out_rows"] = known;
+      table[i]["held_out_rows_without"] = held_out.labels().size() - known;
+      if (known == 0) log_warning(concat("love.also: no held-out row has a value of ", head.target.name));
+      for (Figure& figure : figures_of(head, rows, options, context.seed())) {
+        figures.push_back(std::move(figure));
+        heads.push_back(i);
+      }
+    }
+  });
+  const std::vector<Json> results = compute_figures(figures, "figures of other heads", context.grid.world);
+  for (std::size_t i = 0; i < figures.size(); ++i) table[heads[i]]["metrics"][figures[i].name] = results[i];
+}
+
 }  // namespace
 
 Json measure_love(const RewardModel& reward, const LabelledData& held_out, const RewardOptions& options,
-                  const StageContext& context) {
+                  const StageContext& context, Json also) {
   const RewardScores scores =
       reward.scores(held_out.documents(), options.love.train.micro_batch_tokens, context.grid.world, "love evaluation");
   const std::vector<double>& raw = scores.raw;
@@ -123,6 +192,10 @@ Json measure_love(const RewardModel& reward, const LabelledData& held_out, const
       Json(std::vector<Json>(results.begin() + static_cast<std::ptrdiff_t>(num_metrics), results.end() - 1));
   table["drift"] = results.back();
   if (!scores.disagreement.empty()) metrics["mean_disagreement"] = {{"value", moments(scores.disagreement).mean}};
+  if (!reward.also.empty()) {
+    measure_also(reward, scores, held_out, options, context, also);
+    table["also"] = std::move(also);
+  }
   for (const ReliabilityBin& bin : reliability(after))
     table["reliability"].push_back(
         {{"mean_probability", bin.mean_probability}, {"rate", bin.rate}, {"count", bin.count}});

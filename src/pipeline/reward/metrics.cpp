@@ -171,6 +171,71 @@ std::pair<double, double> calibration_line(const BinaryScores& scores, const std
   return {kNaN, kNaN};
 }
 
+namespace {
+
+/// Weighted moments of two columns.
+struct Moments2 {
+  double mean_x = 0, mean_y = 0, xx = 0, yy = 0, xy = 0;  ///< means; variances and covariance
+  Moments2(const std::vector<double>& x, const std::vector<double>& y, const std::vector<double>& weights) {
+    const double all = total(weights);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      mean_x += weights[i] * x[i] / all;
+      mean_y += weights[i] * y[i] / all;
+    }
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const double dx = x[i] - mean_x, dy = y[i] - mean_y, share = weights[i] / all;
+      xx += share * dx * dx;
+      yy += share * dy * dy;
+      xy += share * dx * dy;
+    }
+  }
+};
+
+double mean_error(const Predictions& of, const std::vector<double>& weights, double power) {
+  double sum = 0;
+  for (std::size_t i = 0; i < of.truth.size(); ++i)
+    sum += weights[i] * std::pow(std::abs(of.predicted[i] - of.truth[i]), power);
+  return of.truth.empty() ? kNaN : sum / total(weights);
+}
+
+std::vector<double> ranks_of(const std::vector<double>& values, const std::vector<double>& weights) {
+  std::vector<std::size_t> order(values.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+  std::vector<double> ranks(values.size());
+  double below = 0;
+  for (std::size_t first = 0, last = 0; first < order.size(); first = last) {
+    double tied = 0;
+    for (last = first; last < order.size() && values[order[last]] == values[order[first]]; ++last)
+      tied += weights[order[last]];
+    for (std::size_t i = first; i < last; ++i) ranks[order[i]] = below + 0.5 * tied;
+    below += tied;
+  }
+  return ranks;
+}
+
+double ratio_or_nan(double a, double b) { return b > 0 ? a / b : kNaN; }
+
+}  // namespace
+
+double r_squared(const Predictions& of, const std::vector<double>& weights) {
+  return 1 - ratio_or_nan(mean_error(of, weights, 2), Moments2(of.truth, of.truth, weights).yy);
+}
+
+double rank_correlation(const Predictions& of, const std::vector<double>& weights) {
+  const Moments2 of_ranks(ranks_of(of.predicted, weights), ranks_of(of.truth, weights), weights);
+  return ratio_or_nan(of_ranks.xy, std::sqrt(of_ranks.xx * of_ranks.yy));
+}
+
+double quadratic_kappa(const Predictions& of, const std::vector<double>& weights) {
+  const Moments2 both(of.predicted, of.truth, weights);
+  return ratio_or_nan(2 * both.xy, both.xx + both.yy + std::pow(both.mean_x - both.mean_y, 2));
+}
+
+double mean_absolute_error(const Predictions& of, const std::vector<double>& weights) {
+  return mean_error(of, weights, 1);
+}
+
 Interval metric_interval(const BinaryScores& scores, int num_replicates, std::uint64_t seed,
                          const BinaryMetric& metric) {
   return bootstrap_interval(scores.clusters, scores.num_clusters, num_replicates, seed,

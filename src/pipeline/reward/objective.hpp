@@ -34,9 +34,9 @@ void train_love(const RewardOptions& options, const StageContext& context);
 void train_pairs(const std::string& name, const ObjectiveOptions& objective, const RewardOptions& options,
                  const StageContext& context);
 
-/// Held-out figures, as the table keeps them. @collective
+/// Held-out figures, as the table keeps them; `also`: what it says of auxiliary heads so far. @collective
 nlohmann::json measure_love(const RewardModel& reward, const LabelledData& held_out, const RewardOptions& options,
-                            const StageContext& context);
+                            const StageContext& context, nlohmann::json also);
 /// Also sets the calibration's shift, so that an average response of the hold-out gets the probability 0.5.
 nlohmann::json measure_pairs(RewardModel& reward, const PairData& held_out, const RewardOptions& options,
                              const ObjectiveOptions& objective, const StageContext& context);

@@ -82,13 +82,13 @@ RewardModel starting_reward(const std::string& name, const ObjectiveOptions& obj
                             const StageContext& context) {
   std::optional<RewardModel> reward;
   guarded(context.grid.world, [&] {
-    reward.emplace(
-        RewardModel{.model = Llama::load(base, context.device, objective.heads, context.seed(), context.layout()),
-                    .text = load_model_text(base, context.model),
-                    .calibration = {.objective = name,
-                                    .kind = name == "love" ? "binary" : "pairwise",
-                                    .heads = objective.heads_score,
-                                    .lower_deviations = objective.heads_deviations}});
+    reward.emplace(RewardModel{
+        .model = Llama::load(base, context.device, objective.num_score_rows(), context.seed(), context.layout()),
+        .text = load_model_text(base, context.model),
+        .calibration = {.objective = name,
+                        .kind = name == "love" ? "binary" : "pairwise",
+                        .heads = objective.heads_score,
+                        .lower_deviations = objective.heads_deviations}});
   });
   reward->model.set_compute_type(compute_type(context.model));
   return std::move(*reward);
@@ -104,6 +104,12 @@ void finish(const std::string& name, const ObjectiveOptions& objective, const Re
   table["length"] = {
       {"bias", objective.length_bias}, {"slope", calibration.length_slope}, {"center", calibration.length_center}};
   print_metrics(name, table["metrics"]);
+  for (const Json& head : table.value("also", Json::array()))
+    print_metrics(
+        concat(name, ", also ", head.at("name").get<std::string>(), " (", head.at("kind").get<std::string>(),
+               "; rows with and without: ", head.at("training_rows"), " and ", head.at("training_rows_without"),
+               " in training, ", head.at("held_out_rows"), " and ", head.at("held_out_rows_without"), " held out)"),
+        head.at("metrics"));
   guarded(context.grid.world, [&] {
     reward.save(context.directory.model(name), context.model.save_dtype);
     context.directory.write_table("reward_" + name, table);

@@ -1,5 +1,7 @@
 #include "rluf/pipeline/reward/reward_model.hpp"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <functional>
@@ -52,6 +54,39 @@ void set_padding(const std::string& folder, const ModelText& text) {
   write_json(folder + "/config.json", config);
 }
 
+std::string also_path(const std::string& folder) { return folder + "/rluf_also.json"; }
+
+/// @shape rows [also.size(), hidden_size]
+void write_also(const std::string& path, const std::vector<AuxiliaryHead>& also, const at::Tensor& rows) {
+  Json heads = Json::array();
+  for (std::size_t i = 0; i < also.size(); ++i) {
+    const at::Tensor row = rows[static_cast<std::int64_t>(i)].contiguous();
+    heads.push_back(also[i].to_json());
+    heads.back()["weights"] = std::vector<float>(row.data_ptr<float>(), row.data_ptr<float>() + row.numel());
+  }
+  write_json(path, {{"heads", heads}});
+}
+
+/// @return rows [also.size(), hidden_size]
+at::Tensor read_also(const std::string& path, std::int64_t hidden_size, std::vector<AuxiliaryHead>& also) {
+  std::vector<float> weights;
+  const Json json = read_json(path);
+  try {
+    for (const Json& head : json.at("heads")) {
+      also.push_back(AuxiliaryHead::from_json(head));
+      const auto row = head.at("weights").get<std::vector<float>>();
+      weights.insert(weights.end(), row.begin(), row.end());
+    }
+  } catch (const Json::exception& error) {
+    fail_input(concat(path, " is incomplete (", error.what(), ")"), "auxiliary heads could not be read",
+               "run the reward stage again");
+  }
+  if (also.empty() || std::ssize(weights) != std::ssize(also) * hidden_size)
+    fail_input(concat(path, ": weights do not fit a model of width ", hidden_size), "auxiliary heads could not be read",
+               "run the reward stage again");
+  return at::tensor(weights).reshape({std::ssize(also), hidden_size});
+}
+
 }  // namespace
 
 std::vector<double> response_tokens(const DocumentStore& store) {
@@ -69,10 +104,13 @@ std::vector<double> response_tokens(const std::vector<Document>& documents) {
 }
 
 RewardScores RewardModel::combined(const std::vector<double>& heads, const std::vector<double>& tokens) const {
-  const std::size_t num_heads = heads.size() / std::max<std::size_t>(1, tokens.size());
+  const std::size_t width = heads.size() / std::max<std::size_t>(1, tokens.size()), num_heads = width - also.size();
   RewardScores scores;
+  scores.also.resize(also.size());
   for (std::size_t i = 0; i < tokens.size(); ++i) {
-    const double* of_document = heads.data() + i * num_heads;
+    const double* of_document = heads.data() + i * width;
+    for (std::size_t head = 0; head < also.size(); ++head)
+      scores.also[head].push_back(also[head].predicted(of_document[num_heads + head]));
     scores.raw.push_back(without_length(combined_heads(of_document, num_heads, calibration), tokens[i], calibration));
     if (num_heads > 1) scores.disagreement.push_back(disagreement(of_document, num_heads));
   }
@@ -131,6 +169,10 @@ RewardModel RewardModel::load(const std::string& folder, const ModelOptions& opt
                "scores could not become probabilities", "run the reward stage again");
   if (reward.model.config().num_scores < 1)
     fail_input(concat(folder, " has no score head"), "it is a chat model", "name a reward model's folder");
+  if (const std::string also = also_path(folder); fs::exists(also)) {
+    const at::Tensor rows = read_also(also, reward.model.config().hidden_size, reward.also);
+    reward.model = reward.model.with_score_heads(at::cat({reward.model.score_heads().cpu(), rows}));
+  }
   reward.model.set_compute_type(compute_type(options));
   return reward;
 }
@@ -151,8 +193,18 @@ void RewardModel::save(const std::string& folder, const std::string& dtype) cons
                                               {"length_center", calibration.length_center},
                                               {"heads", calibration.heads},
                                               {"lower_deviations", calibration.lower_deviations}});
+    fs::remove(also_path(folder));  // of another training
   });
-  model.save(folder, text->tokenizer.path(), dtype);
+  if (also.empty()) {
+    model.save(folder, text->tokenizer.path(), dtype);
+  } else {
+    const at::Tensor heads = model.score_heads().cpu();
+    const std::int64_t num_love = heads.size(0) - std::ssize(also);
+    model.with_score_heads(heads.slice(0, 0, num_love)).save(folder, text->tokenizer.path(), dtype);
+    guarded(all, [&] {
+      if (all.rank() == 0) write_also(also_path(folder), also, heads.slice(0, num_love));
+    });
+  }
   guarded(all, [&] {
     if (all.rank() == 0) set_padding(folder, *text);
   });

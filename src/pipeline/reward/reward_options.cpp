@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "rluf/core/error.hpp"
+#include "rluf/pipeline/reward/auxiliary.hpp"
 #include "rluf/pipeline/reward/reward.hpp"
 #include "rluf/pipeline/sft/sft.hpp"
 
@@ -39,7 +40,32 @@ void ObjectiveOptions::describe(OptionTable& table, const std::string& name, boo
   table.add("heads_score", &heads_score, {.text = "how heads become one score", .choices = {"mean", "lower"}});
   table.add("heads_deviations", &heads_deviations,
             {.text = "lower: standard deviations below the mean of the heads", .low = 0});
+  if (!pairs) {
+    table.add("also", &also,
+              {.text = "what else is learned from the same responses, each by a head of its own: other signals and "
+                       "numeric fields of the log, as NAME (0 or 1), NAME:ordinal:LEVELS (1 to LEVELS) or "
+                       "NAME:regression; rows without it are left out of its loss",
+               .allow_empty = true});
+    table.add("also_weight", &also_weight,
+              {.text = "weight of the mean loss of each of these heads, where that of love has 1", .low = 0});
+  }
   train.describe(table);
+}
+
+void ObjectiveOptions::check_also(const std::string& label) const {
+  for (const AuxiliaryTarget& target : parse_targets(also))
+    if (target.name == label)
+      fail_input(concat("love.also names ", label), "that is what the love model learns already (data.signal)",
+                 "leave it out");
+  if (!also.empty() && also_weight == 0)
+    fail_input("love.also_weight = 0 with love.also", "heads without a loss learn nothing",
+               "raise the weight, or leave love.also empty");
+}
+
+std::int64_t ObjectiveOptions::num_score_rows() const {
+  std::int64_t rows = heads;
+  for (const AuxiliaryTarget& target : parse_targets(also)) rows += 1 + target.num_thresholds();
+  return rows;
 }
 
 void RewardOptions::describe(OptionTable& table) {
@@ -63,7 +89,7 @@ std::int64_t reward_memory_bytes(const RewardOptions& options, const StageContex
     if (missing || (options.objective != "all" && options.objective != name)) continue;
     const std::string base = starting_model(objective.base, context);
     LlamaConfig config = LlamaConfig::from_folder(base);
-    config.num_scores = objective.heads;
+    config.num_scores = objective.num_score_rows();
     // The held-out documents, labels and the bootstrap's weights are together smaller than the file.
     most = std::max(most, training_memory_bytes(config, objective.train, context.grid.world.size()) +
                               text_memory_bytes(base) + static_cast<std::int64_t>(file_bytes));

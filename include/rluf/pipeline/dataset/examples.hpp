@@ -2,6 +2,7 @@
 /// The HDF5 data sets that later stages read: data/love.h5 (labelled responses), data/helpfulness.h5 and data/safety.h5
 /// (pairs), data/prompts.h5. Ranks keep offsets and labels, and read tokens by hyperslab when an example is used.
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -50,6 +51,9 @@ class LabelledData {
   const std::vector<std::int64_t>& users() const { return users_; }            ///< keyed hashes
   const std::vector<std::int64_t>& timestamps() const { return timestamps_; }  ///< @unit seconds
   std::vector<ResponseFacts> facts() const;                                    ///< read when asked for
+  /// What the log says in numbers of its rows, by name: other signals and numeric fields; NaN where a row says nothing.
+  /// Read when asked for. @shape each [num_rows]
+  std::map<std::string, std::vector<double>> numbers() const;
   /// What to ADD to a logit learned on the training split to undo the changed positive rate (0 where unchanged).
   double prior_correction() const { return prior_correction_; }
 

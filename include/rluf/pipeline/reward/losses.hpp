@@ -27,4 +27,16 @@ at::Tensor binary_cross_entropy_sum(const at::Tensor& raw_scores, const at::Tens
 at::Tensor bradley_terry_sum(const at::Tensor& chosen, const at::Tensor& rejected, const at::Tensor& margins,
                              double centering, const HeadWeights& weights = {});
 
+/// Thresholds that rise whatever the offsets: the first is first + offset, each gap to the next is gap * exp(offset).
+/// @shape start: rising [levels - 1], offsets [levels - 1] -> [levels - 1]
+at::Tensor rising_thresholds(const at::Tensor& start, const at::Tensor& offsets);
+
+/// -log P(level), P(above level k) = sigmoid(raw - thresholds[k]); with two levels binary cross-entropy.
+/// @shape raw_scores [B], levels [B] int64 in 0 ... levels - 1, thresholds rising [levels - 1] -> []
+/// @source proportional odds: McCullagh, "Regression models for ordinal data", 1980
+at::Tensor cumulative_logit_sum(const at::Tensor& raw_scores, const at::Tensor& levels, const at::Tensor& thresholds);
+
+/// (raw - target)^2. @shape raw_scores, targets [B] -> []
+at::Tensor squared_error_sum(const at::Tensor& raw_scores, const at::Tensor& targets);
+
 }  // namespace rluf

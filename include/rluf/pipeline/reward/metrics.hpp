@@ -39,6 +39,19 @@ double ece(const BinaryScores& scores, const std::vector<double>& weights, int n
 /// Logistic regression of the label on the logit: {intercept, slope}; {0, 1} is perfect. Newton's method.
 std::pair<double, double> calibration_line(const BinaryScores& scores, const std::vector<double>& weights);
 
+/// Of predictions of a number. @shape predicted, truth, weights [n]; NaN where undefined
+struct Predictions {
+  std::vector<double> predicted, truth;
+};
+/// 1 - sum of squared errors / sum of squares around the mean.
+double r_squared(const Predictions& of, const std::vector<double>& weights);
+/// Correlation of ranks, ties get their mean. @source Spearman 1904
+double rank_correlation(const Predictions& of, const std::vector<double>& weights);
+/// Agreement of two sets of levels beyond chance, errors counted by their square.
+/// @source Cohen, "Weighted kappa", 1968; as 2 cov / (var + var + squared difference of means): Lin 1989
+double quadratic_kappa(const Predictions& of, const std::vector<double>& weights);
+double mean_absolute_error(const Predictions& of, const std::vector<double>& weights);
+
 struct ReliabilityBin {
   double mean_probability, rate, count;
 };

@@ -1,6 +1,7 @@
 #pragma once
 /// The reward stage: P[Love] by binary cross-entropy, helpfulness and safety by Bradley-Terry.
 #include <string>
+#include <vector>
 
 #include "rluf/config/option_table.hpp"
 #include "rluf/model/training.hpp"
@@ -20,8 +21,14 @@ struct ObjectiveOptions {
   std::int64_t heads = 1;            ///< heads on the trunk, each with a resample of its own
   std::string heads_score = "mean";  ///< or lower
   double heads_deviations = 1;       ///< of lower: standard deviations below the mean
+  std::vector<std::string> also;     ///< love: what other heads on the trunk learn, as parse_targets reads it
+  double also_weight = 0.3;          ///< of each of their losses; that of love is 1
   TrainOptions train;
   void describe(OptionTable& table, const std::string& name, bool pairs);
+  /// @throws Error(kBadInput) if `also` cannot be read or names `label`
+  void check_also(const std::string& label) const;
+  /// Rows of the matrix of score heads in training: the heads, the auxiliary ones, and offsets of their thresholds.
+  std::int64_t num_score_rows() const;
   /// Whether the last tenth of the training rows is kept to fit something on.
   bool has_window() const { return calibrate != "prior" || length_bias != "keep"; }
 };
