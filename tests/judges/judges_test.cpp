@@ -218,7 +218,7 @@ TEST(NamedJudges, FieldsOfAPrompt) {
   EXPECT_EQ(field_text(constraints, "answer"), "4");
   EXPECT_EQ(field_text(constraints, "metadata.gold"), "{\"n\":3}");
   EXPECT_EQ(field_text(constraints, "metadata.gold.n"), "3");
-  for (const char* absent : {"language", "task", "metadata.none", "metadata.gold.n.m", "metadata.x", "metadata."})
+  for (const char* absent : {"language", "task", "metadata.none", "metadata.gold.n.m", "metadata.x"})
     EXPECT_EQ(field_text(constraints, absent), std::nullopt) << absent;
   EXPECT_TRUE(is_field("metadata.a") && is_field("task"));
   EXPECT_FALSE(is_field("response") || is_field("metadata.") || is_field(""));
