@@ -34,10 +34,12 @@ std::vector<double> rope_frequencies(const LlamaConfig& config) {
 
 std::pair<at::Tensor, at::Tensor> rope_tables(const LlamaConfig& config, std::int64_t num_positions,
                                               at::Device device) {
-  const auto frequencies = torch::tensor(rope_frequencies(config), torch::kFloat64);
-  const auto positions = torch::arange(num_positions, torch::kFloat64);
-  const auto angles = torch::outer(positions, frequencies).repeat({1, 2});  // [positions, K]
-  return {angles.cos().to(torch::kFloat32).to(device), angles.sin().to(torch::kFloat32).to(device)};
+  const at::Device place = device.is_meta() ? device : at::Device(at::kCPU);  // without a GPU's cosine
+  const auto frequencies = torch::tensor(rope_frequencies(config), torch::kFloat64).to(place);
+  const auto positions = torch::arange(num_positions, torch::TensorOptions(torch::kFloat64).device(place));
+  const auto angles = torch::outer(positions, frequencies);  // [positions, K / 2]
+  const auto table = [&](const at::Tensor& half) { return half.to(torch::kFloat32).repeat({1, 2}).to(device); };
+  return {table(angles.cos()), table(angles.sin())};
 }
 
 }  // namespace rluf
