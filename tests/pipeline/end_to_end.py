@@ -44,10 +44,10 @@ def samples(folder):
     return [row for row in rows if "identity" not in row]  # which names the run's folder
 
 
-runs = {}
+runs, also = {}, "--love.also=copy, retained_14d, continue:regression"
 for ranks in (1, 2, 3, 4):
     runs[ranks] = work / f"ranks{ranks}"
-    result = rluf("run", tiny, f"--run.directory={runs[ranks]}", ranks=ranks)
+    result = rluf("run", tiny, also, f"--run.directory={runs[ranks]}", ranks=ranks)
     check(result.returncode == 0, f"run on {ranks} ranks\n{result.stderr[-1500:]}")
 for ranks in (2, 3, 4):
     equal(numbers(runs[1]), numbers(runs[ranks]), f"metrics of {ranks} ranks against 1")
@@ -68,12 +68,12 @@ check('class="missing"' not in page, "every picture and stage is in the report: 
 check(page.count("<svg") == 34, f"the report has {page.count('<svg')} pictures, not 34")
 for label in ("love per response in the A/B test with love weight 0.3", "mean P[Love]", "helpfulness reward", "true safety",
               "online love rate", "ECE after it", "rows read", "prompts without a survivor", "Users needed", "AUROC", "odds ratio, adjusted", decision["sentence"],
-              "hearts to predicted", "What P[Love] rewards"):
+              "hearts to predicted", "What P[Love] rewards", "Learned beside love", "R squared"):
     check(label in page, f"the report holds '{label}'")
 
-again = rluf("run", tiny, f"--run.directory={runs[1]}")
+again = rluf("run", tiny, also, f"--run.directory={runs[1]}")
 check(again.returncode == 0 and again.stderr.count("skipped") >= 8, "a second run skips what is done\n" + again.stderr)
-changed = rluf("run", tiny, f"--run.directory={runs[1]}", "--sft.learning_rate=0.5")
+changed = rluf("run", tiny, also, f"--run.directory={runs[1]}", "--sft.learning_rate=0.5")
 check(changed.returncode == 2 and "sft.learning_rate" in changed.stderr, "changed options are named\n" + changed.stderr)
 
 # A signal in the middle of a stage, then on with another number of ranks.
@@ -95,7 +95,7 @@ equal(numbers(whole), numbers(stopped), "stopped and continued against uninterru
 equal(models(whole), models(stopped), "the model of stopped and continued against uninterrupted")
 
 # From any checkpoint, on any number of ranks: N steps are n steps, a restart, and N - n steps, in each stage that trains.
-steps = ["--sft.max_steps=8", "--love.max_steps=8", "--helpfulness.max_steps=8", "--safety.max_steps=8", "--policy.rounds=8",
+steps = [also, "--sft.max_steps=8", "--love.max_steps=8", "--helpfulness.max_steps=8", "--safety.max_steps=8", "--policy.rounds=8",
          "--sft.checkpoint_every_steps=1", "--love.checkpoint_every_steps=1", "--helpfulness.checkpoint_every_steps=1",
          "--safety.checkpoint_every_steps=1", "--policy.checkpoint_every_rounds=1", "--run.keep_every=1"]
 folder, straight = work / "resumed", work / "straight"  # the same place each time: paths are part of what a run is

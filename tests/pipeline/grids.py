@@ -8,7 +8,7 @@ import tempfile
 from program import check, check_error, finish, rluf, tiny
 
 work = pathlib.Path(tempfile.mkdtemp(prefix="rluf_grids_"))
-heads = ["--simulate.num_heads=4", "--simulate.num_kv_heads=4", "--simulate.hidden_size=32"]
+heads = ["--simulate.num_heads=4", "--simulate.num_kv_heads=4", "--simulate.hidden_size=32", "--love.also=copy, continue:regression"]
 folders = ["models/reference", "models/love", "models/helpfulness", "models/safety", "models/policy_w0.0", "models/policy_w0.3"]
 
 

@@ -40,9 +40,11 @@ def transformers_scores(model, tokenizer, side):
         return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
 
 
-def compare(name, folder, work):
+def compare(name, folder, work, also=()):
     (work / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ours = torch.tensor([json.loads(line)["raw_score"] for line in run(rluf, "score", folder, work / "rows.jsonl").splitlines()])
+    printed = [json.loads(line) for line in run(rluf, "score", folder, work / "rows.jsonl").splitlines()]
+    ours = torch.tensor([row["raw_score"] for row in printed])
+    assert all(list(row.get("also", {})) == list(also) and all(0 < p < 1 for p in row.get("also", {}).values()) for row in printed), printed
     model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert type(model).__name__ == "LlamaForSequenceClassification" and model.num_labels == 1
@@ -60,12 +62,13 @@ def compare(name, folder, work):
 
 with tempfile.TemporaryDirectory() as temp:
     work = pathlib.Path(temp)
-    for command in ("simulate", "dataset", "reward"):
-        run(rluf, command, source / "tests/pipeline/tiny.ini", f"--run.directory={work}/run", "--reward.objective=love",
-            "--love.learning_rate=0.05", "--love.max_steps=8")
-    compare("a trained model", work / "run/models/love", work)
-    run(rluf, "export", work / "run/models/love", work / "exported")
-    compare("its export", work / "exported", work)
+    for name, also in (("a model", []), ("a model with other heads", ["continue", "copy"])):
+        for command in ("simulate", "dataset", "reward"):
+            run(rluf, command, source / "tests/pipeline/tiny.ini", f"--run.directory={work}/{name}", "--reward.objective=love",
+                "--love.learning_rate=0.05", "--love.max_steps=8", f"--love.also={', '.join(also)}")
+        compare(name, work / name / "models/love", work, also)
+        run(rluf, "export", work / name / "models/love", work / "exported" / name)
+        compare("its export", work / "exported" / name, work, also)
     if smollm2.exists():
         run(pathlib.Path(os.environ["RLUF_BUILD"]) / "reward_folder", smollm2, work / "scorer")
         compare("SmolLM2-135M with a random head", work / "scorer", work)

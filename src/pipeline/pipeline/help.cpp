@@ -49,7 +49,8 @@ const std::vector<CommandHelp>& commands() {
        "Print the token ids of a text (standard input without FILE), one line for each line of text.",
        "echo hello | rluf tokenize models/smollm2"},
       {"score", "MODEL_FOLDER FILE.jsonl",
-       "Score responses {messages or prompt, response}: prints each row with raw_score and calibrated_probability.",
+       "Score responses {messages or prompt, response}: prints each row with raw_score and calibrated_probability, "
+       "and what heads of love.also predict.",
        "rluf score runs/love1/models/love candidates.jsonl"},
       {"generate", "MODEL_FOLDER FILE.jsonl",
        "Answer prompts {messages or prompt}: prints each row with its response. Sampling as in [policy].",
