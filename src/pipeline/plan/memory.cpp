@@ -90,7 +90,13 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
   memory.lasting = (weights + moments).as("m_lasting");
   memory.backward = (typed + sums + fresh + kept + again + ends + logits + buffers).as("m_backward");
   memory.update = (sums + step).as("m_update");
-  memory.peak = (memory.lasting + max(memory.backward, memory.update)).as("m_peak");
+  // As weights are written, one after the other: those of a shard axis, joined along the tensor axis.
+  memory.saving = (layout.divides_weights() ? kFloatBytes * (m.shape.embedding + m.embedding)
+                   : layout.tensor > 1      ? kFloatBytes * m.shape.embedding
+                                            : Quantity(0))
+                      .as("m_save");
+  memory.besides = max(max(memory.backward, memory.update), memory.saving);
+  memory.peak = (memory.lasting + memory.besides).as("m_peak");
   memory.figures = {{"master weights, float32", weights, "B"},
                     {"AdamW's two moments, float32", moments, "B"},
                     {"weights in the compute type or gathered", typed, "B"},
@@ -106,6 +112,7 @@ Memory training_memory(const ModelOnLayout& m, const PlanLayout& layout, const W
                     {"lasting", memory.lasting, "B"},
                     {"besides, in the backward pass", memory.backward, "B"},
                     {"besides, while AdamW steps", memory.update, "B"},
+                    {"besides, while the embedding is gathered to be saved", memory.saving, "B"},
                     {"peak of training", memory.peak, "B"}};
   if (on_host) memory.figures.push_back({"moments and master weights in the host's memory", memory.in_host, "B"});
   return memory;

@@ -167,7 +167,7 @@ Phase training_step(const PlannedModel& model, const StepExamples& step, const P
   const Memory memory = training_memory(m, layout, load, setting.reproducible);
   Phase phase{.title = concat("an optimizer step", of_model(model))};
   phase.lasting_bytes = memory.lasting;
-  phase.bytes = max(memory.backward, memory.update);
+  phase.bytes = memory.besides;
   phase.figures = grid_figures(machine, layout);
   append(phase.figures, m.figures());
   append(phase.figures, rounds.figures());

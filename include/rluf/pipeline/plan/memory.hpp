@@ -13,7 +13,9 @@ struct Memory {
   Quantity lasting;   ///< weights, moments
   Quantity backward;  ///< gradients, activations, gathered weights and logits at the end of a forward pass
   Quantity update;    ///< gradients while AdamW steps
-  Quantity peak;      ///< lasting + max(backward, update)
+  Quantity saving;    ///< the embedding, gathered to be written
+  Quantity besides;   ///< the largest of these three
+  Quantity peak;      ///< lasting + besides
   Quantity in_host;   ///< moments and master weights in the memory of the device's host
   std::vector<Figure> figures;
 };
