@@ -178,7 +178,7 @@ for what, command, change, parts in [
         ("no judge model", "policy", [f"--judge.yes.model={work}/none"], ["none", "config.json"]),
         ("a token that is none", "policy", ["--judge.yes.satisfied_token=yes and no"], ["judge.yes.satisfied_token", "tokens"]),
         ("a judge without a section", "policy", ["--policy.judges=wrods", "--policy.task_judges="], ["wrods", "words"]),
-        ("a kind that is none", "policy", ["--judge.yes.kind=modle"], ["judge.yes.kind", "did you mean model"]),
+        ("a kind that is none", "policy", ["--judge.yes.kind=modle"], ["judge.yes.kind", "must be one of model"]),
         ("no kind", "policy", ["--judge.new.seconds=3"], ["judge.new.kind is empty"]),
         ("an option of another kind", "policy", ["--judge.help.satisfied_token=y"], ["judge.help.satisfied_token", "score"]),
         ("an option that is none", "policy", ["--judge.help.treshold=0.5"], ["judge.help.treshold", "judge.help.threshold"]),
@@ -191,7 +191,7 @@ for what, command, change, parts in [
         ("a witness that is not there", "policy", [f"--policy.witnesses={work}/none"], ["/none"]),
         ("two witnesses of one objective", "policy", [f"--policy.witnesses={run}/models/love,{run}/models/love"], ["two models of love"]),
         ("a judge that chooses and watches", "policy", ["--policy.watching_judges=length"], ["watching_judges", "length"]),
-        ("a judge of which nobody asks", "policy", ["--policy.judges=answer", "--policy.task_judges="], ["judge answer", "no prompt"])]:
+        ("a judge of which nobody asks", "policy", ["--policy.judges=json", "--policy.task_judges="], ["judge json", "no prompt"])]:
     shutil.rmtree(run)
     shutil.copytree(work / "ready", run)
     check_error(rluf(command, tiny, *settings, *change, ranks=2), 2, parts, what)
